@@ -1,0 +1,21 @@
+"""Errors that are meant for the user: one sentence on what is wrong and what to do, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HoldfastError(Exception):
+    """Something outside the program is wrong (a file, a model, a service). Exit code 1."""
+
+
+class UsageError(HoldfastError):
+    """The request itself is wrong (names, settings, options). Exit code 2."""
+
+
+def near(word: str, known: Iterable[str], count: int = 3) -> str:
+    """A clause naming the entries of `known` closest to `word`: " (did you mean a, b?)", or ""."""
+    by_fold = {entry.casefold(): entry for entry in known}
+    matches = difflib.get_close_matches(word.casefold(), by_fold, n=count, cutoff=0.5)
+    return f" (did you mean {', '.join(by_fold[match] for match in matches)}?)" if matches else ""

@@ -1,0 +1,1 @@
+"""Class names or labelled images in, an adapted model out: one module per paper."""

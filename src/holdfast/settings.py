@@ -1,0 +1,195 @@
+"""Everything a user may set, with units and defaults. A paper's value is the default and says so.
+
+No torch here: the command line builds itself from these classes and must start quickly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Precision = Literal["fp32", "bf16"]
+
+# Stable Diffusion 1.5 as its community mirror keeps it; docs/models.md names licences and fallbacks.
+DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """How a class name becomes sentences.
+
+    templates: sentences with one `{}`; or the name of a list: `simple`, `imagenet` (open_clip's
+        7 and 80 templates), or a data set's own (`digits`, `textures`, `aircraft`, `pets`, ...).
+    descriptions: JSON file `{"class name": ["sentence", ...]}`, as CuPL publishes them; they
+        replace the templates for the classes it names.
+    llm_url: base URL of an OpenAI-compatible service that writes the descriptions, for example
+        `http://localhost:8000/v1`; its key is read from the variable OPENAI_API_KEY.
+    llm_model: the model to ask there.
+    llm_count: sentences to ask for per class.
+    """
+
+    templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
+    descriptions: Path | None = None
+    llm_url: str | None = None
+    llm_model: str | None = None
+    llm_count: int = 10
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """How prompts become images (defaults of RegFT: 64 images a class, guidance 5.0, 50 steps).
+
+    per_class: images per class.
+    guidance: classifier-free guidance scale.
+    steps: denoising steps.
+    batch_size: images drawn at once; it does not change the pixels.
+    size: side of the images in pixels; none is the pipeline's own size.
+    precision: `fp16` or `bf16` on a GPU, `fp32` anywhere; `auto` picks fp16 on a GPU.
+    redraws: how often a black, flat or NaN image is drawn again with the next seed.
+    clip_filter: share of each class's images to drop, lowest zero-shot agreement first (0 keeps all).
+    """
+
+    per_class: int = 64
+    guidance: float = 5.0
+    steps: int = 50
+    batch_size: int = 8
+    size: int | None = None
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    redraws: int = 5
+    clip_filter: float = 0.0
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """One optimiser run.
+
+    learning_rate: peak of the schedule. 1e-5, not the 1e-3 of RegFT's public code: WiSE-FT
+        fine-tunes real CLIP checkpoints at 3e-5 with batches of 512, FLYP and GIFT at 1e-5; with
+        AdamW the square-root rule brings 3e-5 at 512 to 1.5e-5 at our 128.
+    weight_decay: decoupled weight decay, on every parameter as in the papers' code.
+    warmup_steps: steps of linear warmup; at most half of the run is used.
+    schedule: after the warmup, to zero along a cosine, or constant.
+    clip_norm: largest gradient norm; 0 leaves gradients as they are.
+    precision: `bf16` runs the forward pass under autocast; weights stay in fp32.
+    """
+
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.1
+    warmup_steps: int = 500
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float = 1.0
+    precision: Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class TrainSettings(Optimisation):
+    """Fine-tuning on the generated images (RegFT, section 4.1; values of its public code).
+
+    epochs, batch_size: passes over the images, and images a step.
+    label_smoothing: of the cross-entropy.
+    variance, covariance: weights of the two regularisers (lambda_v = 0.16, lambda_c = 0.02).
+    trainable: image tower and head, or the head alone.
+    workers: processes that decode images; 0 decodes in the training process.
+    checkpoint_minutes: how often a checkpoint is written, so that a kill costs no more than this.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    label_smoothing: float = 0.0
+    variance: float = 0.16
+    covariance: float = 0.02
+    trainable: Literal["all", "head"] = "all"
+    workers: int = 2
+    checkpoint_minutes: float = 5.0
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """Class names -> prompts -> a folder of generated images with a manifest.
+
+    names: class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.
+    out: folder for the images; an interrupted run goes on where it stopped.
+    generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`;
+        several, separated by commas, take turns.
+    dry_run: draw two images, print time and disk for the rest, and stop.
+    """
+
+    names: list[str]
+    out: Path = Path("generated")
+    generator: str = DEFAULT_GENERATOR
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    images: ImageSettings = field(default_factory=ImageSettings)
+    seed: int = 0
+    device: str = "auto"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """Class names -> generated images -> fine-tuned, ensembled, evaluated classifier (RegFT).
+
+    names: class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.
+    out: the run's folder.
+    model: open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
+    pretrained: open_clip's tag for its weights; empty for a model that carries its own.
+    generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`;
+        several, separated by commas, take turns.
+    folder: training images to use instead of generating (class folders); several may be given.
+    evaluate: folder of real images (class folders) to report on.
+    alpha: weight of the fine-tuned model in the ensemble, 0 is the original; `auto` chooses it
+        without any real image.
+    merge: interpolate the weights linearly, or weigh each by its Fisher information.
+    head_prompts: prompts of the classifier's head; none takes those of the images.
+    """
+
+    names: list[str]
+    out: Path = Path("runs/transfer")
+    model: str = "ViT-B-16"
+    pretrained: str = "openai"
+    generator: str = DEFAULT_GENERATOR
+    folder: list[Path] = field(default_factory=list)
+    evaluate: Path | None = None
+    alpha: float | Literal["auto"] = 0.5
+    merge: Literal["linear", "fisher"] = "linear"
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    head_prompts: PromptSettings | None = None
+    images: ImageSettings = field(default_factory=ImageSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    seed: int = 0
+    device: str = "auto"
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """A classifier's folder and a folder of real images -> accuracy, calibration, confusion.
+
+    classifier: folder that `transfer` wrote, or a run folder.
+    data: folder of real images in class folders; labels are matched by name.
+    out: file for the records (JSON); none prints only.
+    """
+
+    classifier: Path
+    data: Path
+    out: Path | None = None
+    batch_size: int = 128
+    workers: int = 2
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """A classifier's folder and images -> names and probabilities.
+
+    classifier: folder that `transfer` wrote, or a run folder.
+    images: image files, or folders of them.
+    top: how many names to print per image.
+    """
+
+    classifier: Path
+    images: list[Path]
+    top: int = 1
+    batch_size: int = 128
+    device: str = "auto"
