@@ -1,0 +1,69 @@
+"""The papers' losses as pure functions of tensors, each beside its equation.
+
+They compute in float32 whatever autocast the forward pass ran under: products of embeddings with
+a logit scale of 100 do not survive bfloat16.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+P = ParamSpec("P")
+
+
+def full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Run `function` without autocast, on float32 copies of its floating-point tensors."""
+
+    def promoted(value: Any) -> Any:
+        return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        device = next(v.device.type for v in (*args, *kwargs.values()) if isinstance(v, Tensor))
+        with torch.autocast(device, enabled=False):
+            return function(
+                *(promoted(v) for v in args), **{k: promoted(v) for k, v in kwargs.items()}
+            )
+
+    return wrapped
+
+
+@full_precision
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy. logits: (batch, classes); labels: (batch,) class indices."""
+    return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+@full_precision
+def variance_loss(z: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """Hinge that keeps the standard deviation of each feature above one.
+
+    mean_j max(0, 1 - sqrt(Var(z_j) + epsilon)), the variance term of RegFT (arXiv 2406.05432), as
+    in VICReg (arXiv 2105.04906, Eq. 1) with the epsilon of RegFT's public code.
+    z: (batch, dim), not normalised. A batch of one sample has no variance: zero.
+    """
+    if len(z) < 2:
+        return z.sum() * 0.0
+    return F.relu(1.0 - torch.sqrt(z.var(dim=0) + epsilon)).mean()
+
+
+@full_precision
+def covariance_loss(z: Tensor) -> Tensor:
+    """Mean squared covariance between two different features.
+
+    The covariance term of RegFT (arXiv 2406.05432): VICReg's (arXiv 2105.04906, Eq. 3 and 4) as a
+    mean over the dim·(dim-1) off-diagonal entries, where VICReg divides by dim.
+    z: (batch, dim), not normalised. A batch of one sample has no covariance: zero.
+    """
+    batch, dim = z.shape
+    if batch < 2 or dim < 2:
+        return z.sum() * 0.0
+    centred = z - z.mean(dim=0)
+    covariance = centred.T @ centred / (batch - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / (dim * (dim - 1))

@@ -1,0 +1,34 @@
+"""One progress bar for every long step: what, how far, how long it still takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar of `total` units, `done` of them finished before; yields a function to advance it.
+
+    A terminal gets a live bar; a log file gets one line at the end.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task(label, total=total, completed=done)
+        yield lambda amount: bar.advance(task, amount)

@@ -1,0 +1,177 @@
+"""`fit`, the only training loop. It knows nothing of methods: they hand it an objective.
+
+An objective is a generator. For one batch it yields its losses in order, as named scalars; `fit`
+back-propagates the sum of each before it resumes the generator, so only one graph is alive at a
+time, and the objective can read the gradients in between:
+
+    def objective(model, batch):                       # RegFT
+        z, logits = model(batch.images)
+        yield {
+            "cross_entropy": cross_entropy(logits, batch.labels),
+            "variance": 0.16 * variance_loss(z),
+            "covariance": 0.02 * covariance_loss(z),
+        }
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from holdfast.errors import HoldfastError
+from holdfast.files import derive_seed, replacing
+from holdfast.progress import progress
+from holdfast.settings import Optimisation
+
+Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
+
+
+class Batches(Protocol):
+    """The batches of a whole run: `len` is its number of steps, a call yields those from a step on.
+
+    The batch of a step must depend on the step alone, so that a resumed run sees the same ones.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, start: int) -> Iterator[Any]: ...
+
+
+def fit(
+    module: nn.Module,
+    batches: Batches,
+    objective: Objective,
+    optimisation: Optimisation,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    checkpoint_minutes: float = 5.0,
+    after_step: Callable[[int, nn.Module], None] | None = None,
+    record: Callable[[dict[str, Any]], None] | None = None,
+    label: str = "training",
+) -> None:
+    """Train the parameters of `module` that require gradients, in place, on its own device.
+
+    checkpoint: file to resume from if it exists, and to write every `checkpoint_minutes`. A run
+        that was killed and started again ends with the same weights as one that was not.
+    after_step: called with (step, module) after each step, for running averages.
+    record: called with {"step", "losses": {name: value}, "learning_rate", "gradient_norm"}.
+
+    Raises HoldfastError when a loss or gradient is not finite; the weights are then those before
+    the step that failed.
+    """
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimisation.optimizer]
+    optimizer = kind(
+        parameters.values(), lr=optimisation.learning_rate, weight_decay=optimisation.weight_decay
+    )
+    device = next(iter(parameters.values())).device
+    bf16 = optimisation.precision == "bf16"
+    start, total = 0, len(batches)
+    if checkpoint is not None and checkpoint.exists():
+        start = load_checkpoint(checkpoint, module, parameters, optimizer)
+    saved = time.monotonic()
+    module.train()
+
+    with progress(label, total, start) as advance:
+        for step, batch in enumerate(batches(start), start):
+            # Randomness is a function of (seed, step), so a resumed run draws the same numbers.
+            torch.manual_seed(derive_seed(seed, "step", step))
+            rate = learning_rate(step, total, optimisation)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+            optimizer.zero_grad()
+            losses: dict[str, Tensor] = {}
+            pending = objective(module, batch)
+            while True:
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    terms = next(pending, None)
+                if terms is None:
+                    break
+                torch.stack(list(terms.values())).sum().backward()
+                losses |= {name: term.detach() for name, term in terms.items()}
+
+            norm = nn.utils.clip_grad_norm_(
+                parameters.values(), optimisation.clip_norm or math.inf
+            ).item()
+            if not math.isfinite(norm):
+                raise HoldfastError(
+                    f"The gradient of step {step} of {label} is not finite; lower the learning "
+                    f"rate (now {optimisation.learning_rate:g}) or train in fp32."
+                )
+            optimizer.step()
+            if after_step is not None:
+                after_step(step, module)
+            if record is not None:
+                values = {name: value.item() for name, value in losses.items()}
+                record(
+                    {"step": step, "losses": values, "learning_rate": rate, "gradient_norm": norm}
+                )
+            advance(1)
+            if checkpoint is not None and time.monotonic() - saved > 60 * checkpoint_minutes:
+                save_checkpoint(checkpoint, step + 1, module, parameters, optimizer)
+                saved = time.monotonic()
+    module.eval()
+
+
+def learning_rate(step: int, total: int, optimisation: Optimisation) -> float:
+    """Learning rate of a 0-based step: linear warmup, then cosine to zero (or constant)."""
+    peak, warmup = optimisation.learning_rate, optimisation.warmup_steps
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if optimisation.schedule == "constant":
+        return peak
+    return 0.5 * peak * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def save_checkpoint(
+    path: Path,
+    step: int,
+    module: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write trainable weights, buffers, optimiser moments and the position as one file."""
+    tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
+    tensors |= {f"buffer/{name}": b for name, b in module.named_buffers()}
+    for name, p in parameters.items():
+        tensors |= {f"moment/{key}/{name}": t for key, t in optimizer.state[p].items()}
+    with replacing(path) as temporary:
+        save_file(
+            {name: t.contiguous() for name, t in tensors.items()}, temporary, {"step": str(step)}
+        )
+
+
+def load_checkpoint(
+    path: Path,
+    module: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    """Put a checkpoint's state back; returns the step to go on from."""
+    buffers = dict(module.named_buffers())
+    try:
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
+                group, _, name = key.partition("/")
+                tensor = file.get_tensor(key)
+                if group == "moment":
+                    moment, _, name = name.partition("/")
+                    state = optimizer.state[parameters[name]]
+                    state[moment] = tensor if moment == "step" else tensor.to(parameters[name])
+                else:
+                    (parameters if group == "weight" else buffers)[name].copy_(tensor)
+            return int(file.metadata()["step"])
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise HoldfastError(
+            f"The checkpoint {path} does not fit this model ({error}); delete it to start over."
+        ) from None
