@@ -1,0 +1,272 @@
+"""Scores, intervals and distances against hand arithmetic, scipy, invariances and simulation."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from holdfast.errors import HoldfastError
+from holdfast.evaluate import (
+    compare,
+    domain_gap,
+    feature_diversity,
+    frechet_distance,
+    is_correct,
+    score,
+    verdict,
+)
+
+CLASSES = ["cat", "dog", "fox"]
+
+
+def logits_of(predictions: list[int], sharpness: float = 50.0, classes: int = 3) -> torch.Tensor:
+    return sharpness * torch.nn.functional.one_hot(torch.tensor(predictions), classes).float()
+
+
+def bools(ones: int, n: int) -> torch.Tensor:
+    return torch.arange(n) < ones
+
+
+# --- score
+
+
+def test_score_by_hand() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 1])
+    scores = score(logits_of([0, 0, 0, 1, 0]), labels, CLASSES)
+    assert scores.n == 5
+    assert scores.top1 == 3 / 5
+    assert scores.per_class == (0.75, 0.0, None)
+    assert scores.mean_per_class == 0.375
+    assert scores.count == (4, 1, 0)
+    assert scores.confusion == ((0, 0, 3), (0, 1, 1), (1, 0, 1))
+    # certain everywhere and right on 3 of 5: off by 0.4; two images pay 50 nats each
+    assert scores.ece == pytest.approx(0.4, abs=1e-6)
+    assert scores.nll == pytest.approx(2 * 50 / 5)
+
+
+def test_calibration_error_by_hand() -> None:
+    """Two bins: confidence 0.9 right once in two, confidence 0.6 right always."""
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+    scores = score(probabilities.log(), torch.tensor([0, 1, 1, 1]), ["a", "b"])
+    assert scores.ece == pytest.approx(0.5 * (0.9 - 0.5) + 0.5 * (1 - 0.6))
+    assert scores.nll == pytest.approx(-np.log([0.9, 0.1, 0.6, 0.6]).mean())
+
+
+def test_certain_and_right_is_perfectly_calibrated() -> None:
+    labels = torch.tensor([0, 1, 2])
+    scores = score(logits_of([0, 1, 2], sharpness=1e4), labels, CLASSES)
+    assert (scores.top1, scores.mean_per_class, scores.ece, scores.nll) == (1.0, 1.0, 0.0, 0.0)
+
+
+def test_order_of_images_does_not_matter() -> None:
+    logits, labels = torch.randn(40, 5), torch.randint(5, (40,))
+    names = list("abcde")
+    order = torch.randperm(40)
+    first, second = score(logits, labels, names), score(logits[order], labels[order], names)
+    assert first.confusion == second.confusion
+    assert first.per_class == second.per_class
+    assert first.ece == pytest.approx(second.ece)
+    assert first.nll == pytest.approx(second.nll)
+
+
+def test_order_of_classes_only_reorders() -> None:
+    logits, labels = torch.randn(40, 5), torch.randint(5, (40,))
+    order = torch.tensor([3, 1, 4, 0, 2])  # new column i is old column order[i]
+    moved = score(logits[:, order], order.argsort()[labels], [f"c{i}" for i in order.tolist()])
+    plain = score(logits, labels, [f"c{i}" for i in range(5)])
+    assert moved.per_class == tuple(plain.per_class[i] for i in order.tolist())
+    assert (moved.top1, moved.n) == (plain.top1, plain.n)
+    assert moved.mean_per_class == pytest.approx(plain.mean_per_class)
+    assert moved.ece == pytest.approx(plain.ece)
+    named = {(plain.classes[t], plain.classes[p], k) for t, p, k in plain.confusion}
+    assert {(moved.classes[t], moved.classes[p], k) for t, p, k in moved.confusion} == named
+
+
+def test_record_is_json_and_round_trips() -> None:
+    record = score(logits_of([0, 1]), torch.tensor([0, 2]), CLASSES).to_record()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["per_class"] == [1.0, None, 0.0]
+
+
+def test_half_precision_logits_score_like_float() -> None:
+    logits, labels = torch.randn(30, 3).bfloat16(), torch.randint(3, (30,))
+    assert score(logits, labels, CLASSES) == score(logits.float(), labels, CLASSES)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(HoldfastError, match="no images"):
+        score(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), CLASSES)
+    with pytest.raises(HoldfastError, match="not finite"):
+        score(torch.tensor([[1.0, float("nan"), 0.0]]), torch.tensor([0]), CLASSES)
+    with pytest.raises(ValueError, match="do not fit"):
+        score(torch.zeros(2, 4), torch.tensor([0, 1]), CLASSES)
+    with pytest.raises(ValueError, match="labels must lie"):
+        score(torch.zeros(1, 3), torch.tensor([3]), CLASSES)
+
+
+def test_is_correct() -> None:
+    assert is_correct(logits_of([0, 1, 2]), torch.tensor([0, 2, 2])).tolist() == [True, False, True]
+
+
+# --- compare and verdict
+
+
+def test_compare_by_hand() -> None:
+    """n = 98, 20 gained and 10 lost: cells (21/100, 11/100), variance (0.32 - 0.01) / 100."""
+    a = torch.cat([bools(10, 30), torch.ones(68)]).bool()
+    b = torch.cat([~bools(10, 30), torch.ones(68, dtype=torch.bool)])
+    result = compare(a, b)
+    half = 1.959964 * math.sqrt(0.31 / 100)
+    assert (result.n, result.gained, result.lost) == (98, 20, 10)
+    assert result.difference == pytest.approx(10 / 98)
+    assert (result.low, result.high) == pytest.approx((0.1 - half, 0.1 + half), abs=1e-6)
+
+
+def test_compare_swaps_sign_with_the_models() -> None:
+    a, b = torch.rand(50) < 0.6, torch.rand(50) < 0.7
+    forth, back = compare(a, b), compare(b, a)
+    assert forth.difference == -back.difference
+    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 50, 5000])
+def test_interval_behaves_at_the_edges(n: int) -> None:
+    right, wrong = torch.ones(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
+    same = compare(right, right)
+    assert same.difference == 0
+    assert same.low < 0 < same.high, "no disagreement is not certainty"
+    assert same.low == pytest.approx(-same.high)
+    opposite = compare(wrong, right)
+    assert opposite.difference == 1
+    assert -1 <= opposite.low < 1 == opposite.high
+
+
+def test_interval_narrows_with_more_images() -> None:
+    widths = [
+        (result := compare(bools(n // 2, n), bools(n * 6 // 10, n))).high - result.low
+        for n in (10, 100, 1000)
+    ]
+    assert widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("n", "gain", "loss"),
+    [(20, 0.1, 0.05), (50, 0.15, 0.15), (200, 0.08, 0.02), (1000, 0.05, 0.04)],
+)
+def test_interval_covers(n: int, gain: float, loss: float) -> None:
+    """The interval holds the true difference in 95 % of simulated test sets, or more if few."""
+    generator = torch.Generator().manual_seed(n)
+    draws = torch.rand(2000, n, generator=generator)
+    only_b, only_a = draws < gain, (draws >= gain) & (draws < gain + loss)
+    results = [compare(a, b) for a, b in zip(only_a, only_b, strict=True)]
+    covered = sum(r.low <= gain - loss <= r.high for r in results) / len(results)
+    assert covered >= 0.94
+    assert covered <= 0.97 or n < 100, "too wide"
+
+
+def test_verdict_in_words() -> None:
+    better = verdict(bools(500, 1000), bools(600, 1000))
+    assert better.decision == "use"
+    assert better.text == (
+        "better than zero-shot by 10.0 points (95 % interval 8.1 to 11.9) on 1,000 images: "
+        "use the adapted model"
+    )
+    worse = verdict(bools(600, 1000), bools(500, 1000))
+    assert worse.decision == "keep"
+    assert worse.text == (
+        "worse than zero-shot by 10.0 points (95 % interval 8.1 to 11.9) on 1,000 images: "
+        "keep the zero-shot model"
+    )
+    unclear = verdict(bools(50, 100), bools(51, 100))
+    assert unclear.decision == "keep"
+    assert unclear.text.startswith("not measurably better than zero-shot (difference +1.0 points")
+    assert unclear.text.endswith("on 100 images): keep the zero-shot model")
+    assert json.loads(json.dumps(unclear.to_record())) == unclear.to_record()
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(HoldfastError, match="no images"):
+        compare(bools(0, 0), bools(0, 0))
+    with pytest.raises(ValueError, match="shapes differ"):
+        compare(bools(0, 3), bools(0, 4))
+
+
+# --- diagnostics
+
+
+def test_frechet_of_one_dimensional_gaussians() -> None:
+    """(mean difference)^2 + (difference of standard deviations)^2."""
+    a, b = torch.tensor([[-1.0], [1.0]]), torch.tensor([[2.0], [8.0]])
+    deviation = math.sqrt(2), math.sqrt(18)
+    assert frechet_distance(a, b) == pytest.approx(5**2 + (deviation[1] - deviation[0]) ** 2)
+
+
+@pytest.mark.parametrize(("n", "d"), [(200, 6), (5, 40)])
+def test_frechet_of_a_shifted_copy_is_the_shift(n: int, d: int) -> None:
+    features, shift = torch.randn(n, d), torch.randn(d)
+    expected = float(shift.square().sum())
+    assert frechet_distance(features, features + shift) == pytest.approx(expected, rel=1e-5)
+    assert frechet_distance(features, features) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_frechet_equals_the_matrix_square_root() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(5, 5, generator=generator)
+    a = torch.randn(60, 5, generator=generator)
+    b = torch.randn(80, 5, generator=generator) @ mix + 0.3
+    cov_a, cov_b = np.cov(a.double().numpy().T), np.cov(b.double().numpy().T)
+    shift = (a.double().mean(0) - b.double().mean(0)).square().sum().item()
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    expected = shift + np.trace(cov_a + cov_b - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_frechet_is_symmetric_and_blind_to_rotation_and_order() -> None:
+    a, b = torch.randn(12, 30).double(), torch.randn(9, 30).double() + 1
+    rotation = torch.linalg.qr(torch.randn(30, 30).double()).Q
+    distance = frechet_distance(a, b)
+    assert frechet_distance(b, a) == pytest.approx(distance)
+    assert frechet_distance(a @ rotation, b @ rotation) == pytest.approx(distance)
+    assert frechet_distance(a[torch.randperm(12)], b) == pytest.approx(distance)
+
+
+def test_domain_gap_sees_a_shift_and_only_that() -> None:
+    generator = torch.Generator().manual_seed(1)
+    real = torch.randn(120, 8, generator=generator)
+    near, far = torch.randn(301, 8, generator=generator), torch.randn(90, 8, generator=generator)
+    no_gap, gap = domain_gap(real, near, seed=0), domain_gap(real, far + 2, seed=0)
+    assert list(no_gap) == ["real/real", "generated/generated", "real/generated"]
+    assert no_gap["real/generated"] < 2 * no_gap["real/real"]
+    assert gap["real/generated"] == pytest.approx(8 * 2**2, rel=0.2)
+    assert gap["real/generated"] > 5 * gap["real/real"]
+    assert domain_gap(real, near, seed=0) == no_gap
+    assert domain_gap(real, near, seed=3) != no_gap
+    with pytest.raises(HoldfastError, match="four images"):
+        domain_gap(real[:3], far, seed=0)
+
+
+def test_diversity_by_hand() -> None:
+    """Unit vectors east, east, north, with lengths 1, 2, 3; cosine distances 0, 1, 1."""
+    features = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]])
+    diversity = feature_diversity(features, torch.tensor([0, 0, 1]))
+    assert diversity["magnitude"] == pytest.approx(1 / 2)
+    assert diversity["direction"] == pytest.approx(2 / 3)
+    assert diversity["direction_within_class"] == pytest.approx(0.0)
+
+
+def test_diversity_is_free_of_scale_and_rotation() -> None:
+    features, labels = torch.randn(20, 6).double(), torch.arange(20) % 4
+    rotation = torch.linalg.qr(torch.randn(6, 6).double()).Q
+    plain = feature_diversity(features, labels)
+    assert feature_diversity(7 * features @ rotation, labels) == pytest.approx(plain)
+
+
+def test_diversity_without_pairs_in_a_class() -> None:
+    diversity = feature_diversity(torch.eye(3), torch.arange(3))
+    assert diversity["direction"] == pytest.approx(1.0)
+    assert diversity["direction_within_class"] is None
