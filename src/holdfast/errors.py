@@ -1,4 +1,4 @@
-"""Errors that are meant for the user: one sentence on what is wrong and what to do, no traceback."""
+"""Errors meant for the user: one sentence on what is wrong and what to do, no traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files written so that a kill at any moment leaves the old one or the new one, never half of one."""
+"""Files written so that a kill at any moment leaves the old one or the new one, never half."""
 
 from __future__ import annotations
 
@@ -26,21 +26,24 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(0o644)  # safetensors writes 0600, which a shared folder cannot read
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, atomically; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
+    """The value of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -76,6 +79,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 Precision = Literal["fp32", "bf16"]
 
-# Stable Diffusion 1.5 as its community mirror keeps it; docs/models.md names licences and fallbacks.
+# Stable Diffusion 1.5 in its community mirror; docs/models.md names licences and fallbacks.
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
@@ -19,17 +19,18 @@ DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 class PromptSettings:
     """How a class name becomes sentences.
 
-    templates: sentences with one `{}`; or the name of a list: `simple`, `imagenet` (open_clip's
-        7 and 80 templates), or a data set's own (`digits`, `textures`, `aircraft`, `pets`, ...).
-    descriptions: JSON file `{"class name": ["sentence", ...]}`, as CuPL publishes them; they
-        replace the templates for the classes it names.
-    llm_url: base URL of an OpenAI-compatible service that writes the descriptions, for example
-        `http://localhost:8000/v1`; its key is read from the variable OPENAI_API_KEY.
-    llm_model: the model to ask there.
-    llm_count: sentences to ask for per class.
+    Args:
+        templates: sentences with one `{}`; or the name of a list: `simple`, `imagenet` (7 and 80
+            templates of open_clip), or a data set's own (`digits`, `textures`, `aircraft`, ...).
+        descriptions: JSON file `{"class name": ["sentence", ...]}`, as CuPL publishes them; they
+            replace the templates for the classes it names.
+        llm_url: base URL of an OpenAI-compatible service that writes the descriptions, for example
+            `http://localhost:8000/v1`; its key is read from the variable OPENAI_API_KEY.
+        llm_model: the model to ask there.
+        llm_count: sentences to ask for per class.
     """
 
-    templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
+    templates: list[str] | str = "a photo of a {}."
     descriptions: Path | None = None
     llm_url: str | None = None
     llm_model: str | None = None
@@ -40,14 +41,15 @@ class PromptSettings:
 class ImageSettings:
     """How prompts become images (defaults of RegFT: 64 images a class, guidance 5.0, 50 steps).
 
-    per_class: images per class.
-    guidance: classifier-free guidance scale.
-    steps: denoising steps.
-    batch_size: images drawn at once; it does not change the pixels.
-    size: side of the images in pixels; none is the pipeline's own size.
-    precision: `fp16` or `bf16` on a GPU, `fp32` anywhere; `auto` picks fp16 on a GPU.
-    redraws: how often a black, flat or NaN image is drawn again with the next seed.
-    clip_filter: share of each class's images to drop, lowest zero-shot agreement first (0 keeps all).
+    Args:
+        per_class: images per class.
+        guidance: classifier-free guidance scale.
+        steps: denoising steps.
+        batch_size: images drawn at once; it does not change the pixels.
+        size: side of the images in pixels; none is the pipeline's own size.
+        precision: `fp16` or `bf16` on a GPU, `fp32` anywhere; `auto` picks fp16 on a GPU.
+        redraws: how often a black, flat or NaN image is drawn again with the next seed.
+        clip_filter: share of each class's images to drop, lowest zero-shot agreement first.
     """
 
     per_class: int = 64
@@ -64,17 +66,19 @@ class ImageSettings:
 class Optimisation:
     """One optimiser run.
 
-    learning_rate: peak of the schedule. 1e-5, not the 1e-3 of RegFT's public code: WiSE-FT
-        fine-tunes real CLIP checkpoints at 3e-5 with batches of 512, FLYP and GIFT at 1e-5; with
-        AdamW the square-root rule brings 3e-5 at 512 to 1.5e-5 at our 128.
-    weight_decay: decoupled weight decay, on every parameter as in the papers' code.
-    warmup_steps: steps of linear warmup; at most half of the run is used.
-    schedule: after the warmup, to zero along a cosine, or constant.
-    clip_norm: largest gradient norm; 0 leaves gradients as they are.
-    precision: `bf16` runs the forward pass under autocast; weights stay in fp32.
+    Args:
+        learning_rate: peak of the schedule; the default suits real CLIP checkpoints.
+        weight_decay: decoupled weight decay, on every parameter as in the papers' code.
+        warmup_steps: steps of linear warmup.
+        schedule: after the warmup, to zero along a cosine, or constant.
+        clip_norm: largest gradient norm; 0 leaves gradients as they are.
+        precision: `bf16` runs the forward pass under autocast; weights stay in fp32.
     """
 
     optimizer: Literal["adamw", "adam"] = "adamw"
+    # Not the 1e-3 of RegFT's public code: WiSE-FT fine-tunes real CLIP checkpoints at 3e-5 with
+    # batches of 512, FLYP and GIFT at 1e-5; Adam's square-root rule brings 3e-5 at a batch of 512
+    # to 1.5e-5 at our 128.
     learning_rate: float = 1e-5
     weight_decay: float = 0.1
     warmup_steps: int = 500
@@ -87,12 +91,15 @@ class Optimisation:
 class TrainSettings(Optimisation):
     """Fine-tuning on the generated images (RegFT, section 4.1; values of its public code).
 
-    epochs, batch_size: passes over the images, and images a step.
-    label_smoothing: of the cross-entropy.
-    variance, covariance: weights of the two regularisers (lambda_v = 0.16, lambda_c = 0.02).
-    trainable: image tower and head, or the head alone.
-    workers: processes that decode images; 0 decodes in the training process.
-    checkpoint_minutes: how often a checkpoint is written, so that a kill costs no more than this.
+    Args:
+        epochs: passes over the images.
+        batch_size: images a step.
+        label_smoothing: of the cross-entropy.
+        variance: weight of the variance regulariser (lambda_v).
+        covariance: weight of the covariance regulariser (lambda_c).
+        trainable: image tower and head, or the head alone.
+        workers: processes that decode images; 0 decodes in the training process.
+        checkpoint_minutes: time between checkpoints, so the most that a kill can cost.
     """
 
     epochs: int = 10
@@ -109,11 +116,14 @@ class TrainSettings(Optimisation):
 class GenerateSettings:
     """Class names -> prompts -> a folder of generated images with a manifest.
 
-    names: class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.
-    out: folder for the images; an interrupted run goes on where it stopped.
-    generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`;
-        several, separated by commas, take turns.
-    dry_run: draw two images, print time and disk for the rest, and stop.
+    Args:
+        names: class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.
+        out: folder for the images; an interrupted run goes on where it stopped.
+        generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`;
+            several, separated by commas, take turns.
+        seed: of every random choice.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        dry_run: draw two images, print time and disk for the rest, and stop.
     """
 
     names: list[str]
@@ -130,18 +140,22 @@ class GenerateSettings:
 class TransferSettings:
     """Class names -> generated images -> fine-tuned, ensembled, evaluated classifier (RegFT).
 
-    names: class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.
-    out: the run's folder.
-    model: open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
-    pretrained: open_clip's tag for its weights; empty for a model that carries its own.
-    generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`;
-        several, separated by commas, take turns.
-    folder: training images to use instead of generating (class folders); several may be given.
-    evaluate: folder of real images (class folders) to report on.
-    alpha: weight of the fine-tuned model in the ensemble, 0 is the original; `auto` chooses it
-        without any real image.
-    merge: interpolate the weights linearly, or weigh each by its Fisher information.
-    head_prompts: prompts of the classifier's head; none takes those of the images.
+    Args:
+        names: class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.
+        out: the run's folder.
+        model: open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
+        pretrained: open_clip's tag for its weights; empty for a model that carries its own.
+        generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`;
+            several, separated by commas, take turns.
+        folder: training images to use instead of generating any (class folders).
+        evaluate: folder of real images (class folders) to report on.
+        alpha: weight of the fine-tuned model in the ensemble, 0 is the original; `auto` chooses it
+            without any real image.
+        merge: interpolate the weights linearly, or weigh each by its Fisher information.
+        head_prompts: prompts of the classifier's head; none takes those of the images.
+        seed: of every random choice.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        dry_run: draw two images, print time and disk for the rest, and stop.
     """
 
     names: list[str]
@@ -149,7 +163,7 @@ class TransferSettings:
     model: str = "ViT-B-16"
     pretrained: str = "openai"
     generator: str = DEFAULT_GENERATOR
-    folder: list[Path] = field(default_factory=list)
+    folder: Path | None = None
     evaluate: Path | None = None
     alpha: float | Literal["auto"] = 0.5
     merge: Literal["linear", "fisher"] = "linear"
@@ -166,9 +180,13 @@ class TransferSettings:
 class EvaluateSettings:
     """A classifier's folder and a folder of real images -> accuracy, calibration, confusion.
 
-    classifier: folder that `transfer` wrote, or a run folder.
-    data: folder of real images in class folders; labels are matched by name.
-    out: file for the records (JSON); none prints only.
+    Args:
+        classifier: folder that `transfer` wrote, or a run folder.
+        data: folder of real images in class folders; labels are matched by name.
+        out: file for the scores (JSON); none prints them only.
+        batch_size: images at once.
+        workers: processes that decode images; 0 decodes in this process.
+        device: `auto`, `cpu`, `cuda`, `mps`.
     """
 
     classifier: Path
@@ -183,9 +201,12 @@ class EvaluateSettings:
 class PredictSettings:
     """A classifier's folder and images -> names and probabilities.
 
-    classifier: folder that `transfer` wrote, or a run folder.
-    images: image files, or folders of them.
-    top: how many names to print per image.
+    Args:
+        classifier: folder that `transfer` wrote, or a run folder.
+        images: image files, or folders of them.
+        top: how many names to print per image.
+        batch_size: images at once.
+        device: `auto`, `cpu`, `cuda`, `mps`.
     """
 
     classifier: Path

@@ -71,7 +71,10 @@ def fit(
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimisation.optimizer]
     optimizer = kind(
-        parameters.values(), lr=optimisation.learning_rate, weight_decay=optimisation.weight_decay
+        parameters.values(),
+        lr=optimisation.learning_rate,
+        weight_decay=optimisation.weight_decay,
+        fused=True,
     )
     device = next(iter(parameters.values())).device
     bf16 = optimisation.precision == "bf16"
@@ -166,8 +169,8 @@ def load_checkpoint(
                 tensor = file.get_tensor(key)
                 if group == "moment":
                     moment, _, name = name.partition("/")
-                    state = optimizer.state[parameters[name]]
-                    state[moment] = tensor if moment == "step" else tensor.to(parameters[name])
+                    parameter = parameters[name]
+                    optimizer.state[parameter][moment] = tensor.to(parameter.device)
                 else:
                     (parameters if group == "weight" else buffers)[name].copy_(tensor)
             return int(file.metadata()["step"])

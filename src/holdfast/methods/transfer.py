@@ -1,0 +1,165 @@
+"""Name-only transfer: RegFT (arXiv 2406.05432).
+
+Fine-tune CLIP's image tower and a head built from text on generated images, with variance and
+covariance regularisation against the gap between generated and real ones (section 3.2), then
+average the weights with the original ones (section 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from holdfast.data.batches import ImageBatch, TrainingBatches
+from holdfast.data.folders import LabelledImages
+from holdfast.errors import HoldfastError
+from holdfast.losses import covariance_loss, cross_entropy, variance_loss
+from holdfast.models import Classifier
+from holdfast.progress import progress
+from holdfast.settings import Optimisation, TrainSettings
+from holdfast.train import Objective, fit
+from holdfast.weights import Weights, fisher_information, fisher_merge, interpolate
+
+SWEEP = tuple(round(0.1 * i, 1) for i in range(11))
+
+
+def objective(settings: TrainSettings) -> Objective:
+    """Cross-entropy + lambda_v·variance + lambda_c·covariance of the un-normalised embeddings."""
+
+    def step(classifier: Classifier, batch: ImageBatch) -> Iterator[dict[str, Tensor]]:
+        device = classifier.head.weight.device
+        z, logits = classifier(batch.images.to(device, non_blocking=True))
+        labels = batch.labels.to(device, non_blocking=True)
+        terms = {"cross_entropy": cross_entropy(logits, labels, settings.label_smoothing)}
+        if z.requires_grad and (settings.variance or settings.covariance):
+            terms["variance"] = settings.variance * variance_loss(z)
+            terms["covariance"] = settings.covariance * covariance_loss(z)
+        yield terms
+
+    return step
+
+
+def fine_tune(
+    classifier: Classifier,
+    data: LabelledImages,
+    settings: TrainSettings,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    record: Callable[[dict[str, Any]], None] | None = None,
+) -> list[Path]:
+    """Train the classifier in place with the checkpoint's own augmentation.
+
+    The warmup is at most a fifth of the run: the papers' 500 steps would be all of a small one.
+    Returns the images that could not be read.
+    """
+    classifier.visual.requires_grad_(settings.trainable == "all")
+    batches = TrainingBatches(
+        data,
+        classifier.clip.augment,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        seed=seed,
+        workers=settings.workers,
+    )
+    fit(
+        classifier,
+        batches,
+        objective(settings),
+        capped_warmup(settings, len(batches)),
+        seed=seed,
+        checkpoint=checkpoint,
+        checkpoint_minutes=settings.checkpoint_minutes,
+        record=record,
+        label="fine-tuning",
+    )
+    return sorted(batches.unreadable)
+
+
+def capped_warmup(optimisation: Optimisation, steps: int) -> Optimisation:
+    """The same optimisation with a warmup of at most a fifth of the steps."""
+    return replace(optimisation, warmup_steps=min(optimisation.warmup_steps, steps // 5))
+
+
+Merge = Callable[[float], dict[str, Tensor]]
+
+
+def linear_merge(original: Weights, tuned: Weights) -> Merge:
+    """alpha -> (1 - alpha)·original + alpha·tuned."""
+    return lambda alpha: interpolate(original, tuned, alpha)
+
+
+def fisher_weighted_merge(
+    classifier: Classifier, original: Weights, tuned: Weights, images: Sequence[Tensor], seed: int
+) -> Merge:
+    """alpha -> the Fisher-weighted mean of both models, measured on generated `images`.
+
+    images: each (1, 3, height, width), preprocessed. Labels are drawn from each model itself.
+    """
+    device = classifier.head.weight.device
+    classifier.visual.requires_grad_(True)
+
+    def log_likelihood(module: Any, image: Tensor) -> Tensor:
+        log_probabilities = module(image.to(device))[1].log_softmax(dim=-1)[0]
+        drawn = torch.multinomial(log_probabilities.detach().exp(), 1)
+        return log_probabilities[drawn].squeeze()
+
+    information = []
+    for weights in (original, tuned):
+        torch.manual_seed(seed)
+        classifier.load_state_dict(weights)
+        information.append(fisher_information(classifier.eval(), log_likelihood, images))
+    return lambda alpha: fisher_merge(original, tuned, *information, alpha)
+
+
+@torch.inference_mode()
+def sweep(
+    classifier: Classifier,
+    merge: Merge,
+    alphas: Sequence[float],
+    batches: Iterable[ImageBatch],
+    *,
+    total: int,
+    chunk_bytes: int = 2**29,
+    label: str = "sweeping alpha",
+) -> tuple[dict[float, Tensor], Tensor, Tensor]:
+    """Logits of the ensemble for each alpha, decoding and preprocessing each image once.
+
+    Holds `chunk_bytes` of preprocessed images at a time and runs every ensemble over them.
+    Returns {alpha: logits (n, classes)}, labels (n,) and indices (n,).
+    """
+    device = classifier.head.weight.device
+    classifier.eval()
+    logits: dict[float, list[Tensor]] = {alpha: [] for alpha in alphas}
+    labels: list[Tensor] = []
+    indices: list[Tensor] = []
+    with progress(label, total) as advance:
+        for chunk in chunks(batches, chunk_bytes):
+            for alpha in alphas:
+                classifier.load_state_dict(merge(alpha))
+                logits[alpha] += [classifier(b.images.to(device))[1].cpu() for b in chunk]
+            labels += [batch.labels for batch in chunk]
+            indices += [batch.indices for batch in chunk]
+            advance(sum(len(batch.labels) for batch in chunk))
+    if not labels:
+        raise HoldfastError("None of the evaluation images could be read.")
+    return {a: torch.cat(parts) for a, parts in logits.items()}, torch.cat(labels), torch.cat(indices)
+
+
+def chunks(batches: Iterable[ImageBatch], size: int) -> Iterator[list[ImageBatch]]:
+    """Group batches into lists of about `size` bytes of images."""
+    held: list[ImageBatch] = []
+    filled = 0
+    for batch in batches:
+        held.append(batch)
+        filled += batch.images.nbytes
+        if filled >= size:
+            yield held
+            held, filled = [], 0
+    if held:
+        yield held

@@ -1,0 +1,291 @@
+"""CLIP models (open_clip), classifier heads built from text, and the classifier that joins them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from holdfast.data.batches import ImageBatch
+from holdfast.data.folders import read_image
+from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.files import read_json, replacing, write_json
+from holdfast.names import ClassNames
+from holdfast.progress import progress
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the first accelerator there is, else the CPU. Raises UsageError for an absent one."""
+    if device == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found if found is not None else torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UsageError(
+            f"The device {device!r} cannot be used on this machine; take 'auto' or 'cpu'."
+        ) from None
+    return chosen
+
+
+@dataclass
+class CLIP:
+    """A two-tower model as open_clip loads it, with its own tokenizer and preprocessing.
+
+    config: open_clip's `{"model_cfg", "preprocess_cfg"}`, what `local-dir:` needs to load it again.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    config: dict[str, Any]
+    preprocess: Transform
+    augment: Transform
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.logit_scale.device
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """exp of the learned logarithm: the factor on cosine similarities."""
+        return self.model.logit_scale.detach().exp()
+
+    def save(self, folder: Path) -> None:
+        """Write an open_clip folder, which `local-dir:` loads here and in plain open_clip."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if hasattr(self.tokenizer, "save_pretrained"):
+            self.tokenizer.save_pretrained(folder)
+        weights = {name: t.detach().contiguous() for name, t in self.model.state_dict().items()}
+        with replacing(folder / "open_clip_model.safetensors") as temporary:
+            save_file(weights, temporary)
+        write_json(folder / "open_clip_config.json", self.config)
+
+
+def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int = 0) -> CLIP:
+    """Load a model in float32, evaluation mode.
+
+    name: an open_clip architecture, `local-dir:FOLDER` or `hf-hub:ID`.
+    pretrained: open_clip's tag or a weights file for an architecture; `random` initialises it
+        from `seed`; ignored when the name carries its weights.
+
+    Raises UsageError for unknown names and tags, HoldfastError for weights that are not here and
+    cannot be fetched; both say what to do.
+    """
+    import open_clip
+    from open_clip.factory import parse_model_name
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    schema, identifier = parse_model_name(name)
+    random = pretrained == "random"
+    tag: dict[str, Any] = {}
+    if schema is None:
+        tag = check_architecture(name, pretrained, random)
+    elif schema == "local-dir" and not (Path(identifier) / "open_clip_config.json").is_file():
+        raise UsageError(
+            f"{identifier} is no open_clip folder (it has no open_clip_config.json); give the "
+            "folder that holds the configuration and the weights."
+        )
+    try:
+        torch.manual_seed(seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = open_clip.create_model(
+                name,
+                pretrained=pretrained if schema is None and not random else None,
+                force_quick_gelu=tag.get("quick_gelu", False),
+                device=pick_device(device),
+                require_pretrained=not random,
+            )
+            model_cfg = open_clip.get_model_config(name)
+            tokenizer = open_clip.get_tokenizer(name)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise HoldfastError(missing_weights(name, pretrained, schema, tag, error)) from None
+    if tag.get("quick_gelu"):
+        model_cfg["quick_gelu"] = True
+    preprocess_cfg = dict(model.visual.preprocess_cfg)
+    as_dataclass = PreprocessCfg(**preprocess_cfg)
+    return CLIP(
+        name=name if schema or not pretrained else f"{name} ({pretrained})",
+        model=model.eval(),
+        tokenizer=tokenizer,
+        config={"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg},
+        preprocess=image_transform_v2(as_dataclass, is_train=False),
+        augment=image_transform_v2(as_dataclass, is_train=True),
+    )
+
+
+def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, Any]:
+    """open_clip's entry for a tag ({} for a file or random weights); UsageError if there is none."""
+    import open_clip
+
+    if open_clip.get_model_config(name.replace("/", "-")) is None:
+        raise UsageError(
+            f"open_clip knows no model {name!r}{near(name, open_clip.list_models())}; give one of "
+            "its names, local-dir:FOLDER, hf-hub:ID or pocket."
+        )
+    if random or Path(pretrained).is_file():
+        return {}
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags:
+        hint = f"it has {', '.join(tags)}" if tags else "it has none"
+        raise UsageError(
+            f"{name} has no pre-trained weights {pretrained!r}: {hint}; give one with --pretrained,"
+            " or a weights file, or `random` for untrained weights."
+        )
+    return dict(open_clip.get_pretrained_cfg(name, pretrained))
+
+
+def missing_weights(
+    name: str, pretrained: str, schema: str | None, tag: dict[str, Any], error: Exception
+) -> str:
+    """One sentence on weights that could not be loaded, with the command that fetches them."""
+    repository = tag.get("hf_hub", "").rstrip("/") if schema is None else name.split(":", 1)[1]
+    if schema != "local-dir" and repository:
+        return (
+            f"The weights of {name} {pretrained} are not on this machine and could not be fetched; "
+            f"on a machine with a network run `hf download {repository}`, or give a local folder "
+            "with --model local-dir:FOLDER."
+        )
+    reason = " ".join(str(error).split())[:300]
+    return f"The model {name} {pretrained} could not be loaded: {reason}"
+
+
+@torch.no_grad()
+def encode_text(clip: CLIP, prompts: Sequence[str], batch_size: int = 256) -> Tensor:
+    """Normalised text embeddings, (prompts, dim). Equal prompts are encoded once."""
+    unique = list(dict.fromkeys(prompts))
+    rows = []
+    for start in range(0, len(unique), batch_size):
+        tokens = clip.tokenizer(unique[start : start + batch_size]).to(clip.device)
+        rows.append(clip.model.encode_text(tokens, normalize=True).float())
+    position = {prompt: index for index, prompt in enumerate(unique)}
+    return torch.cat(rows)[[position[prompt] for prompt in prompts]]
+
+
+class Head(nn.Linear):
+    """Linear classifier on normalised features: logits = W z/|z| + b."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z: (batch, dim), not normalised; returns logits (batch, classes) in float32."""
+        with torch.autocast(z.device.type, enabled=False):
+            return super().forward(F.normalize(z.float(), dim=-1))
+
+
+def text_head(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Head:
+    """The zero-shot classifier: per class the normalised mean of its prompts' embeddings, times
+    exp(logit_scale); bias 0 (a logit bias, as SigLIP has, is the same for all classes).
+
+    prompts: those of each class.
+    """
+    flat = encode_text(clip, [prompt for group in prompts for prompt in group])
+    groups = flat.split([len(group) for group in prompts])
+    mean = F.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
+    head = Head(mean.shape[1], len(mean)).to(mean.device)
+    with torch.no_grad():
+        head.weight.copy_(mean * clip.logit_scale)
+        head.bias.zero_()
+    return head
+
+
+class Classifier(nn.Module):
+    """CLIP's image tower with a head over named classes."""
+
+    def __init__(self, clip: CLIP, head: Head, classes: ClassNames) -> None:
+        super().__init__()
+        self.visual = clip.model.visual
+        self.head = head
+        self.clip = clip
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """images: (batch, 3, height, width), preprocessed.
+
+        Returns the image embeddings before normalisation (batch, dim), and logits (batch, classes).
+        """
+        z = self.visual(images).float()
+        return z, self.head(z)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights of tower and head."""
+        return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+    @torch.inference_mode()
+    def embed(
+        self, batches: Iterable[ImageBatch], label: str = "embedding", total: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embeddings (n, dim), logits (n, classes), labels (n,) and indices (n,), on the CPU."""
+        rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        with progress(label, total) as advance:
+            for batch in batches:
+                z, logits = self(batch.images.to(self.clip.device, non_blocking=True))
+                rows.append((z.cpu(), logits.cpu(), batch.labels, batch.indices))
+                advance(len(batch.labels))
+        if not rows:
+            raise HoldfastError("None of the images could be read; look at the files named above.")
+        z, logits, labels, indices = (torch.cat(column) for column in zip(*rows, strict=True))
+        return z, logits, labels, indices
+
+    @torch.inference_mode()
+    def predict(
+        self, images: Sequence[Image.Image | str | Path], batch_size: int = 128
+    ) -> tuple[list[str], Tensor]:
+        """Names and probabilities of images (PIL images or files).
+
+        Returns the most likely name of each image, and probabilities (images, classes) in the
+        order of `classes.names`.
+        """
+        rows = []
+        for start in range(0, len(images), batch_size):
+            opened = [
+                image.convert("RGB") if isinstance(image, Image.Image) else read_image(Path(image))
+                for image in images[start : start + batch_size]
+            ]
+            tensors = torch.stack([self.clip.preprocess(image) for image in opened])
+            rows.append(self(tensors.to(self.clip.device))[1].softmax(dim=-1).cpu())
+        probabilities = torch.cat(rows) if rows else torch.empty(0, len(self.classes.names))
+        return [self.classes.names[i] for i in probabilities.argmax(dim=-1)], probabilities
+
+    def save(self, folder: Path, about: dict[str, Any]) -> None:
+        """Write the classifier: an open_clip folder with the tower, head and names beside it.
+
+        `classifier.json` comes last: a folder that has it is whole.
+        """
+        (folder / "classifier.json").unlink(missing_ok=True)
+        self.clip.save(folder)
+        with replacing(folder / "head.safetensors") as temporary:
+            head = {name: t.detach().contiguous() for name, t in self.head.state_dict().items()}
+            save_file(head, temporary)
+        self.classes.write(folder)
+        write_json(folder / "classifier.json", about)
+
+
+def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
+    """Load what `Classifier.save` wrote. Raises UsageError if the folder holds no classifier."""
+    folder = Path(folder)
+    if not (folder / "classifier.json").is_file() and (folder / "model").is_dir():
+        folder = folder / "model"
+    if not (folder / "classifier.json").is_file():
+        raise UsageError(
+            f"{folder} holds no classifier (classifier.json is missing); give the folder that "
+            "`holdfast transfer` wrote."
+        )
+    classes = ClassNames.read(folder / "classes.json")
+    clip = load_clip(f"local-dir:{folder}", device=device)
+    weights = load_file(folder / "head.safetensors")
+    head = Head(weights["weight"].shape[1], weights["weight"].shape[0])
+    head.load_state_dict(weights)
+    return Classifier(clip, head.to(clip.device), classes).eval()
