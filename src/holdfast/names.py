@@ -1,0 +1,307 @@
+"""Class names: read, checked before anything is spent on them, and given ids that are safe folders.
+
+An id is the name itself wherever a folder can carry it ("golden retriever" -> "golden_retriever");
+other names get the closest safe spelling and a short hash ("F-16A/B" -> "F-16A_B-3f0c9e1d").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import UsageError, near
+from holdfast.files import write_json
+
+MAX_ID_BYTES = 100
+# Names that Windows reserves for devices, whatever their case.
+RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
+
+
+def comparable(name: str) -> str:
+    """The form in which two names count as the same: NFKC, case folded, `_` and spaces alike."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).replace("_", " ").split())
+
+
+def normalised(name: str) -> str:
+    """A looser form for matching folders and files to names: hyphens are spaces too."""
+    return " ".join(comparable(name).replace("-", " ").split())
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """The classes of a task, in label order.
+
+    names: what people and text encoders read.
+    ids: a folder-safe, unique spelling of each, stable because it depends on its name alone.
+
+    Raises UsageError when there are fewer than two names, or when one is empty, repeated or holds
+    control characters.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_names(self.names)
+        for class_id in self.ids:
+            if problem := _folder_problem(class_id):
+                raise UsageError(f"The class folder {class_id!r} {problem}; rename it.")
+        if pair := _first_repeat(self.ids):
+            raise UsageError(
+                f"The class folders {pair[0]!r} and {pair[1]!r} are the same on some file systems; "
+                "rename one of them."
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def index(self, name_or_id: str) -> int:
+        """Label of a class by its exact id, its exact name, or its name up to spelling.
+
+        Raises UsageError with near matches when there is none.
+        """
+        labels = self.matches(name_or_id)
+        if len(labels) == 1:
+            return labels[0]
+        if labels:
+            several = " or ".join(repr(self.names[label]) for label in labels)
+            raise UsageError(f"{name_or_id!r} could be the class {several}; write it exactly.")
+        raise UsageError(f"No class is called {name_or_id!r}{near(name_or_id, self.names)}.")
+
+    def matches(self, name_or_id: str) -> list[int]:
+        """Labels that `name_or_id` may mean: the exact one if there is, or by spelling."""
+        loose = normalised(name_or_id)
+        for word, table in zip((name_or_id, name_or_id, loose, loose), self._tables, strict=True):
+            if word in table:
+                return table[word]
+        return []
+
+    @cached_property
+    def _tables(self) -> list[dict[str, list[int]]]:
+        """Words to labels, the surest first: exact ids, exact names, then both normalised."""
+        tables: list[dict[str, list[int]]] = [{}, {}, {}, {}]
+        for label, (class_id, name) in enumerate(zip(self.ids, self.names, strict=True)):
+            words = class_id, name, normalised(name), normalised(class_id)
+            for word, table in zip(words, tables, strict=True):
+                table.setdefault(word, []).append(label)
+        return tables
+
+    def to_json(self) -> dict[str, str]:
+        """{"id": "name"}, in label order."""
+        return dict(zip(self.ids, self.names, strict=True))
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / "classes.json", self.to_json())
+
+
+def from_names(names: Iterable[str]) -> ClassNames:
+    """Classes from readable names; surrounding and repeated spaces are dropped."""
+    clean = tuple(_clean(name) for name in names)
+    return ClassNames(clean, tuple(_make_id(name) for name in clean))
+
+
+def from_folders(folders: Iterable[str]) -> ClassNames:
+    """Classes from folder names: the folder is the id, underscores read as spaces in the name."""
+    kept = [folder for folder in folders if not is_ignored(folder)]
+    names = tuple(_clean(folder.replace("_", " ")) or folder for folder in kept)
+    ids = (_make_id(folder) if _folder_problem(folder) else folder for folder in kept)
+    return ClassNames(names, tuple(ids))
+
+
+def from_arguments(arguments: Sequence[str]) -> ClassNames:
+    """Classes from names, or from one existing file: `.txt` (a name a line) or `.json`.
+
+    Raises UsageError when the names cannot be used.
+    """
+    if len(arguments) == 1:
+        path = Path(arguments[0])
+        if path.suffix.lower() in (".txt", ".json"):
+            if not path.is_file():
+                raise UsageError(f"The file of class names {str(path)!r} does not exist.")
+            return read(path)
+        if "," in arguments[0]:
+            raise UsageError(
+                f"{arguments[0]!r} is one class name; write several names apart: "
+                f"{' '.join(repr(part.strip()) for part in arguments[0].split(',')[:3])} ..."
+            )
+    return from_names(arguments)
+
+
+def read(path: Path) -> ClassNames:
+    """Classes from `.json` ({"folder": "name"} or a list), or a text file with a name a line.
+
+    In a text file empty lines and lines that start with `#` are left out; UTF-8, with or without a
+    byte order mark. Raises UsageError when the file cannot be read or its names cannot be used.
+    """
+    text = _read_text(path)
+    if path.suffix.lower() != ".json":
+        lines = (line.strip() for line in text.splitlines())
+        return _naming(path, from_names, [ln for ln in lines if ln and not ln.startswith("#")])
+    value = _parse_json(path, text)
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return _naming(path, from_names, value)
+    return _naming(path, _from_mapping, _check_mapping(path, value))
+
+
+def read_mapping(path: Path) -> dict[str, str]:
+    """The {"folder": "name"} of a `classes.json`; UsageError when it is something else."""
+    return _check_mapping(path, _parse_json(path, _read_text(path)))
+
+
+def is_ignored(folder: str) -> bool:
+    """Whether a folder is a tool's own and never a class: `.ipynb_checkpoints`, `__MACOSX`."""
+    return folder.startswith(".") or folder in ("__MACOSX", "__pycache__")
+
+
+def match_folders(
+    folders: Iterable[str], classes: ClassNames, mapping: Mapping[str, str] | None = None
+) -> dict[str, int]:
+    """Label of each class folder, matched by name, never by position.
+
+    `mapping` ({"folder": "name"}) gives the readable name of folders called otherwise. Folders of
+    tools (`is_ignored`) are left out. Raises UsageError when a folder matches no class, or two
+    folders the same.
+    """
+    matched: dict[int, str] = {}
+    unknown: list[str] = []
+    for folder in sorted(folders):
+        if is_ignored(folder):
+            continue
+        name = (mapping or {}).get(folder, folder)
+        if not classes.matches(name):
+            unknown.append(folder)
+            continue
+        label = classes.index(name)
+        if label in matched:
+            raise UsageError(
+                f"The folders {matched[label]!r} and {folder!r} are both the class "
+                f"{classes.names[label]!r}; merge them or rename one."
+            )
+        matched[label] = folder
+    if unknown:
+        shown = ", ".join(f"{folder!r}{near(folder, classes.names)}" for folder in unknown[:5])
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise UsageError(
+            f"No class is called like the folders {shown}{more}; rename them, or add a "
+            'classes.json with {"folder": "class name"} beside them.'
+        )
+    return {folder: label for label, folder in matched.items()}
+
+
+def _clean(name: str) -> str:
+    """Trim, and make runs of spaces one; other characters stay as they are."""
+    return re.sub(r" +", " ", name.strip())
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for position, name in enumerate(names, 1):
+        if not name.strip():
+            raise UsageError(f"Class name {position} of {len(names)} is empty; remove it.")
+        bad = next((c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")), None)
+        if bad:
+            raise UsageError(
+                f"The class name {name!r} holds the control character U+{ord(bad):04X}; remove it."
+            )
+    if pair := _first_repeat(names):
+        how = "is given twice" if pair[0] == pair[1] else f"is given again as {pair[1]!r}"
+        raise UsageError(f"The class name {pair[0]!r} {how}; keep one, or tell them apart.")
+    if len(names) < 2:
+        given = f"only {names[0]!r}" if names else "no class name"
+        raise UsageError(
+            f"There is {given}; give two class names or more, or one .txt or .json file of them."
+        )
+
+
+def _first_repeat(names: Sequence[str]) -> tuple[str, str] | None:
+    seen: dict[str, str] = {}
+    for name in names:
+        form = comparable(name)
+        if form in seen:
+            return seen[form], name
+        seen[form] = name
+    return None
+
+
+def _folder_problem(folder: str) -> str | None:
+    """Why `folder` cannot be a folder's name everywhere, or None if it can."""
+    if not folder or folder != folder.strip() or folder.endswith("."):
+        return "is empty or ends in a space or a dot"
+    if folder.startswith("."):
+        return "starts with a dot, which hides it"
+    if re.search(r'[/\\:*?"<>|]', folder) or not folder.isprintable():
+        return "holds a character that not every file system allows"
+    if folder.split(".")[0].casefold() in RESERVED:
+        return "is a reserved name on Windows"
+    if len(folder.encode("utf-8", "replace")) > MAX_ID_BYTES:
+        return f"is longer than {MAX_ID_BYTES} bytes"
+    return None
+
+
+def _make_id(name: str) -> str:
+    """The name with `_` for spaces if that loses nothing; otherwise a safe spelling and a hash."""
+    name = unicodedata.normalize("NFC", name)
+    spelled = "".join("_" if c in " _" else c if _is_safe(c) else "\0" for c in name)
+    slug = re.sub(r"[\0_]+", "_", spelled).strip("_-.")
+    if slug == spelled and _folder_problem(slug) is None:
+        return slug
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    short = slug.encode()[: MAX_ID_BYTES - 9].decode("utf-8", "ignore").rstrip("_-.")
+    class_id = f"{short or 'class'}-{digest}"
+    return f"class-{digest}" if _folder_problem(class_id) else class_id
+
+
+def _is_safe(character: str) -> bool:
+    return character.isalnum() or character in "-." or unicodedata.category(character)[0] == "M"
+
+
+def _naming(path: Path, build: Any, value: Any) -> ClassNames:
+    """Build classes, naming the file in what goes wrong."""
+    try:
+        return build(value)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _from_mapping(mapping: Mapping[str, str]) -> ClassNames:
+    return ClassNames(tuple(_clean(name) for name in mapping.values()), tuple(mapping))
+
+
+def _check_mapping(path: Path, value: Any) -> dict[str, str]:
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value.values()):
+        return value
+    raise UsageError(f'{path} must hold {{"folder": "class name"}}; its values must be text.')
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
+
+
+def _parse_json(path: Path, text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for key, item in pairs:
+            if key in value:
+                raise UsageError(f"{path} holds the key {key!r} twice; keep one.")
+            value[key] = item
+        return value
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}.") from None

@@ -1,0 +1,163 @@
+import json
+import unicodedata
+
+import pytest
+
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.names import (
+    MAX_ID_BYTES,
+    ClassNames,
+    comparable,
+    from_arguments,
+    from_folders,
+    from_names,
+    match_folders,
+    read,
+    read_mapping,
+)
+
+HARD = [
+    "golden retriever",
+    "F-16A/B",
+    "F-16A B",
+    "../x",
+    "x" * 300,
+    "猫" * 60,
+    "café",
+    "C++",
+    "C#",
+    "CON",
+    "con.x",
+    ":",
+    "colt's foot",
+    "16.4",
+    "हिन्दी",
+]
+
+
+def test_ids_are_safe_unique_folders(tmp_path):
+    classes = from_names(HARD)
+    for class_id in classes.ids:
+        (tmp_path / class_id / "inside").mkdir(parents=True)
+        assert (tmp_path / class_id).parent == tmp_path
+        assert len(class_id.encode()) <= MAX_ID_BYTES
+    assert len({comparable(class_id) for class_id in classes.ids}) == len(HARD)
+    assert len(list(tmp_path.iterdir())) == len(HARD)
+
+
+def test_id_depends_on_its_name_alone():
+    alone = {name: from_names([name, "another"]).ids[0] for name in HARD}
+    assert alone == dict(zip(HARD, from_names(HARD).ids, strict=True))
+    assert alone["golden retriever"] == "golden_retriever"
+    assert alone["F-16A/B"].startswith("F-16A_B-")
+    decomposed = unicodedata.normalize("NFD", "café")
+    assert from_names([decomposed, "tea"]).ids[0] == "café"
+
+
+def test_round_trip_of_ids_and_names(tmp_path):
+    classes = from_names(HARD)
+    classes.write(tmp_path)
+    assert read(tmp_path / "classes.json") == classes
+    for label, (class_id, name) in enumerate(zip(classes.ids, classes.names, strict=True)):
+        assert classes.index(class_id) == classes.index(name) == label
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no class name"),
+        (["cat"], "only 'cat'"),
+        (["cat,dog"], "write several names apart"),
+        (["cat", " "], "Class name 2 of 2 is empty"),
+        (["cat", "dog", "cat"], "'cat' is given twice"),
+        (["cat", "Cat "], "given again as 'Cat'"),
+        (["café", "cafe\u0301"], "given again"),
+        (["fine art", "ﬁne_art"], "given again"),
+        (["a\tb", "c"], "U\\+0009"),
+        (["a\x00b", "c"], "U\\+0000"),
+        (["a\udc80b", "c"], "U\\+DC80"),
+        (["missing.txt"], "'missing.txt' does not exist"),
+    ],
+)
+def test_bad_names_are_refused_in_one_sentence(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        from_arguments(arguments)
+
+
+def test_text_file(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufeff# pets\nbig  cat\r\n\r\n  dog \n".encode())
+    assert from_arguments([str(path)]).names == ("big cat", "dog")
+    path.write_bytes(b"caf\xe9\ncat\n")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        from_arguments([str(path)])
+    path.write_text("cat\ncat\n")
+    with pytest.raises(UsageError, match=r"names\.txt: The class name 'cat' is given twice"):
+        from_arguments([str(path)])
+
+
+def test_json_file(tmp_path):
+    path = tmp_path / "names.json"
+    path.write_text(json.dumps({"n01440764": "tench", "n01443537": "goldfish"}))
+    assert from_arguments([str(path)]) == ClassNames(
+        ("tench", "goldfish"), ("n01440764", "n01443537")
+    )
+    path.write_text('["tench", "goldfish"]')
+    assert from_arguments([str(path)]).ids == ("tench", "goldfish")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ('{"a": "x", "a": "y"}', "the key 'a' twice"),
+        ('{"0": ["n01", "tench"]}', "must be text"),
+        ('{"a/b": "x", "b": "y"}', "'a/b' holds a character"),
+        ('{".a": "x", "b": "y"}', "'.a' starts with a dot"),
+        ('{"nul": "x", "b": "y"}', "reserved"),
+        ('{"dog": "x", "Dog": "y"}', "the same on some file systems"),
+    ],
+)
+def test_bad_json_is_refused(tmp_path, text, message):
+    path = tmp_path / "names.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read(path)
+
+
+def test_unreadable_file_is_refused(tmp_path):
+    with pytest.raises(HoldfastError, match="Cannot read"):
+        read_mapping(tmp_path / "none.json")
+
+
+def test_index_matches_by_spelling_and_suggests():
+    classes = from_names(["Golden Retriever", "T-shirt", "café"])
+    assert classes.index("golden_retriever") == 0
+    assert classes.index("t shirt") == 1
+    assert classes.index("CAFE\u0301") == 2
+    with pytest.raises(UsageError, match=r"did you mean Golden Retriever"):
+        classes.index("golden retreiver")
+    with pytest.raises(UsageError, match="'1 2' or '1-2'"):
+        from_names(["1 2", "1-2", "3"]).index("1_-2")
+
+
+def test_folders_are_matched_by_name_not_position():
+    classes = from_names(["zebra", "F-16A/B", "red fox", "cat"])
+    folders = ["red_fox", ".ipynb_checkpoints", classes.ids[1], "__MACOSX", "Zebra"]
+    assert match_folders(folders, classes) == {"red_fox": 2, classes.ids[1]: 1, "Zebra": 0}
+    assert match_folders(["n01"], classes, {"n01": "red fox"}) == {"n01": 2}
+
+
+def test_unmatched_and_repeated_folders_are_errors():
+    classes = from_names(["zebra", "red fox"])
+    with pytest.raises(UsageError, match=r"'red_foxx' \(did you mean red fox\?\)"):
+        match_folders(["red_foxx"], classes)
+    with pytest.raises(UsageError, match="'Red Fox' and 'red_fox' are both the class"):
+        match_folders(["red_fox", "Red Fox"], classes)
+
+
+def test_folders_define_classes():
+    classes = from_folders(["Alarm_Clock", "mug", ".git", "odd."])
+    assert classes.names == ("Alarm Clock", "mug", "odd.")
+    assert classes.ids[:2] == ("Alarm_Clock", "mug")
+    assert match_folders(["odd.", "mug", "Alarm_Clock"], classes)["odd."] == 2
