@@ -1,0 +1,33 @@
+"""A small embedded world to try Holdfast on: captioned pictures, and three models trained on them.
+
+`path` finds the models: a CLIP (an open_clip folder), a text-to-image pipeline (a diffusers
+folder) and a supervised student (a timm folder). `write_task` writes folders of pictures to adapt
+them to. Everything was made by this package's own code: `python -m holdfast.pocket.train all`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.errors import HoldfastError, UsageError
+
+from .tasks import TASKS, write_task
+
+WEIGHTS = Path(__file__).parent / "weights"
+MODELS = {"clip": "open_clip_model.safetensors", "diffusion": "model_index.json", "student": "model.safetensors"}
+
+
+def path(model: str) -> Path:
+    """The folder of `clip`, `diffusion` or `student`."""
+    if model not in MODELS:
+        raise UsageError(f"There is no pocket model {model!r}: choose from {', '.join(MODELS)}.")
+    folder = WEIGHTS / model
+    if not (folder / MODELS[model]).exists():
+        raise HoldfastError(
+            f"The pocket model {model!r} is missing from {folder}; reinstall holdfast, "
+            f"or train it with: python -m holdfast.pocket.train all"
+        )
+    return folder
+
+
+__all__ = ["MODELS", "TASKS", "WEIGHTS", "path", "write_task"]

@@ -1,0 +1,80 @@
+"""Make the pocket models: `python -m holdfast.pocket.train all`, or one of the steps by name.
+
+Each step needs those before it: tokenizer, clip, vae, diffusion, student. Pictures and
+intermediate results are kept in a cache folder, so a step that was cut off can be run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from . import WEIGHTS
+from .corpus import corpus
+from .saving import read_json, write_json
+
+
+def tokenizer(cache: Path) -> None:
+    from .tokenizer import train_tokenizer
+
+    train_tokenizer(corpus(cache).captions).save_pretrained(WEIGHTS / "clip")
+
+
+def clip(cache: Path) -> None:
+    from .clip import train_clip
+    from .tokenizer import load_tokenizer
+
+    train_clip(corpus(cache), load_tokenizer(WEIGHTS / "clip"), WEIGHTS / "clip")
+
+
+def vae(cache: Path) -> None:
+    from .vae import train_vae
+
+    train_vae(corpus(cache), WEIGHTS / "diffusion" / "vae")
+
+
+def diffusion(cache: Path) -> None:
+    from .diffusion import train_diffusion
+
+    train_diffusion(corpus(cache), cache, WEIGHTS)
+
+
+def student(cache: Path) -> None:
+    from .student import train_student
+
+    train_student(corpus(cache), WEIGHTS / "student")
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    step.__name__: step for step in (tokenizer, clip, vae, diffusion, student)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m holdfast.pocket.train", description=__doc__)
+    parser.add_argument("step", choices=[*STEPS, "all"])
+    parser.add_argument("--cache", type=Path, default=Path("build/pocket"))
+    parser.add_argument("--threads", type=int, default=None, help="of the CPU; default: all")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    for name in STEPS if options.step == "all" else [options.step]:
+        begun = time.monotonic()
+        STEPS[name](options.cache)
+        log = options.cache / "times.json"
+        times = read_json(log) if log.exists() else {}
+        times[name] = {
+            "seconds": round(time.monotonic() - begun),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        write_json(log, times)
+        print(f"{name}: {times[name]['seconds']} s")
+
+
+if __name__ == "__main__":
+    main()
