@@ -24,6 +24,11 @@ from holdfast.evaluate import (
 CLASSES = ["cat", "dog", "fox"]
 
 
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
 def logits_of(predictions: list[int], sharpness: float = 50.0, classes: int = 3) -> torch.Tensor:
     return sharpness * torch.nn.functional.one_hot(torch.tensor(predictions), classes).float()
 

@@ -257,9 +257,8 @@ def feature_diversity(features: Tensor, labels: Tensor) -> dict[str, float | Non
     """How much features (n, d) vary in length and in direction; labels (n,) name their classes.
 
     RegFT relates accuracy on real images to the diversity of features in magnitude and in
-    direction. The measures here are our own, not
-    the paper's formulas, and free of scale, so that they compare a model before and after
-    fine-tuning:
+    direction. The measures here are our own, not the paper's formulas, and free of scale, so
+    that they compare a model before and after fine-tuning:
 
     magnitude: standard deviation of the features' norms (n - 1), divided by their mean.
     direction: mean of 1 - cosine over all pairs of different images; 0 where all point one way,

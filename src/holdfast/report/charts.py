@@ -1,0 +1,181 @@
+"""Line charts as SVG that lives inside the page: its colours and font are the page's own.
+
+matplotlib draws with stand-in colours, which are then replaced by the page's CSS variables; so
+one drawing is right in the light and in the dark theme. Text stays text.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# stand-in -> variable of style.css; arbitrary, only unlikely to occur by chance
+COLOURS = {
+    "#010a01": "ink",
+    "#010a02": "muted",
+    "#010a03": "line",
+    "#010a04": "ensemble",
+    "#010a05": "tuned",
+    "#010a06": "zero",
+}
+INK, MUTED, LINE, ENSEMBLE, TUNED, ZERO = COLOURS
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "holdfast",  # the same records give the same file
+    "font.size": 9.5,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+}
+WIDTH, HEIGHT = 4.4, 2.7  # inches: drawn small, so that its text stays legible on a phone
+MOST_POINTS = 240
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line: x and y of one length; a name for the label at its end, or none."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    name: str = ""
+    colour: str = ENSEMBLE
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line at x with a dot on each series that has that x."""
+
+    x: float
+    name: str
+
+
+def line_chart(
+    series: Sequence[Series],
+    described: str,
+    x_label: str,
+    *,
+    percent: bool = False,
+    mark: Mark | None = None,
+    ends: tuple[str, str] | None = None,
+) -> Markup:
+    """An inline SVG of the series over a shared x.
+
+    described: the text alternative. percent: shares on y shown as per cent. ends: names of the
+    first and the last x, below the axis.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        axes = figure.add_subplot()
+        for one in series:
+            _draw(axes, one)
+        if mark:
+            _draw_mark(axes, mark, series)
+        if len(series) > 1:
+            figure.legend(
+                loc="outside upper left", ncols=len(series), frameon=False, handlelength=1.8
+            )
+        axes.set_xlabel(x_label)
+        axes.margins(x=0.03, y=0.12)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if percent:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+        if ends:
+            _name_ends(axes, ends)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True)
+    return _inline(buffer.getvalue(), described)
+
+
+def _draw(axes: Axes, series: Series) -> None:
+    axes.plot(
+        series.x,
+        series.y,
+        color=series.colour,
+        linestyle=(0, (4, 2.5)) if series.dashed else "-",
+        linewidth=1.8,
+        marker="o" if len(series.x) <= 25 else None,
+        markersize=3,
+        label=series.name,
+        zorder=2 if series.dashed else 3,
+    )
+
+
+def _draw_mark(axes: Axes, mark: Mark, series: Sequence[Series]) -> None:
+    axes.axvline(mark.x, color=INK, linewidth=1, linestyle=(0, (1.5, 2)))
+    for one in series:
+        for x, y in zip(one.x, one.y, strict=True):
+            if x == mark.x:
+                axes.plot([x], [y], "o", color=one.colour, markersize=7)
+    left = mark.x > (min(series[0].x) + max(series[0].x)) / 2
+    axes.annotate(
+        mark.name,
+        (mark.x, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if left else 5, 2),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="bottom",
+        fontweight="bold",
+    )
+
+
+def _name_ends(axes: Axes, ends: tuple[str, str]) -> None:
+    """Words below the first and the last x, on the line of the axis label."""
+    for x, word, side in ((0, ends[0], "left"), (1, ends[1], "right")):
+        axes.annotate(
+            word,
+            (x, 0),
+            xycoords="axes fraction",
+            xytext=(0, -27),
+            textcoords="offset points",
+            ha=side,
+            va="center",
+        )
+
+
+def thin_out(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Means of consecutive points, so that no more than MOST_POINTS are left."""
+    size = -(-len(x) // MOST_POINTS) or 1
+    starts = range(0, len(x), size)
+
+    def means(values: Sequence[float]) -> list[float]:
+        return [sum(part) / len(part) for part in (values[i : i + size] for i in starts)]
+
+    return means(x), means(y)
+
+
+def _inline(svg: str, described: str) -> Markup:
+    """The <svg> element alone: no prologue, metadata, styles, names or size, but a text for it."""
+    body = svg[svg.index("<svg") :]
+    view_box = re.search(r'viewBox="[^"]*"', body)
+    assert view_box, "matplotlib writes a viewBox"
+    body = body[body.index(">") + 1 :].replace("xlink:href", "href")
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.S)
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # figure_1, axes_1: the same in every chart
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)  # the page's own
+    for colour, variable in COLOURS.items():
+        body = body.replace(colour, f"var(--{variable})")
+    head = f'<svg class="chart" {view_box[0]} role="img" aria-label="{html.escape(described)}">'
+    return Markup(head + re.sub(r"\s*\n\s*", "\n", body))
