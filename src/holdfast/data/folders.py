@@ -1,0 +1,185 @@
+"""Folders of images -> paths and labels, and one file -> one RGB picture."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from holdfast import names
+from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.generate.manifest import is_generated, read_manifest
+from holdfast.names import ClassNames
+
+# Nothing else is tried: Pillow also reads formats that run code of their own, such as EPS.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
+
+
+class UnreadableImage(HoldfastError):  # noqa: N818 - reads better where it is caught
+    """A file that is no whole image of a known format."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"Cannot read the image {self.path}: {self.reason}."
+
+
+def read_image(path: Path) -> Image.Image:
+    """A file as an upright RGB picture.
+
+    The rotation that a camera recorded is applied, 16 bits are scaled to 8, transparency lies on
+    white, and of an animation the first frame is taken. Raises UnreadableImage for anything that
+    is not wholly readable or is suspiciously large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters in them is an error below
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{image.width} x {image.height} pixels are too many")
+                image.load()  # verify() passes files that were cut short
+                # Pixels may be whole where the metadata is not.
+                with contextlib.suppress(Exception):
+                    ImageOps.exif_transpose(image, in_place=True)
+                return _rgb(image)
+    except Image.UnidentifiedImageError:
+        raise UnreadableImage(path, f"it is none of {', '.join(FORMATS)}") from None
+    except Exception as error:
+        # A broken file makes decoders raise almost anything (struct.error, SyntaxError, ...).
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableImage(path, reason.rstrip(".")) from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips at 255, which turns almost every 16-bit picture white.
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("its 32-bit pixels have no known range; save it with 8 or 16 bits")
+        image = Image.fromarray((values.astype(np.uint32) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its floating-point pixels have no known range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGBA", layer.size, "white")
+        image.alpha_composite(layer)
+    return image.convert("RGB")  # a copy even if it was RGB, so that the file can be closed
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Image files and their classes, in a fixed order.
+
+    labels: of each path, an index into `classes`; roots: the folders they were found in.
+    """
+
+    paths: list[Path]
+    labels: list[int]
+    classes: ClassNames
+    roots: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def scan(root: Path, classes: ClassNames | None = None) -> LabelledImages:
+    """The images of `root/<class folder>/**`, or of a folder that `generate` wrote.
+
+    Folders are matched to classes by name (a `classes.json` in `root`, {"folder": "name"}, helps),
+    never by position; without `classes` they define them. Order: folders by name, and within them
+    as torchvision's ImageFolder sorts. Raises UsageError for folders that match no class and
+    HoldfastError where there is nothing to read.
+    """
+    if not root.is_dir():
+        raise UsageError(f"The folder of images {str(root)!r} does not exist.")
+    if is_generated(root):
+        return _scan_generated(root, classes)
+    listed = root / "classes.json"
+    mapping = names.read_mapping(listed) if listed.is_file() else {}
+    folders = sorted(
+        entry.name
+        for entry in root.iterdir()
+        if entry.is_dir() and not names.is_ignored(entry.name)
+    )
+    if not folders:
+        raise HoldfastError(
+            f"{root} has no class folders; its images must lie in {root}/<class name>/."
+        )
+    if classes is None:
+        classes = names.read(listed) if mapping else names.from_folders(folders)
+    matched = names.match_folders(folders, classes, mapping)
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in folders:
+        found = list(_image_files(root / folder))
+        if not found:
+            raise HoldfastError(
+                f"The class folder {root / folder} has no image files "
+                f"({', '.join(sorted(SUFFIXES))}); add some or remove it."
+            )
+        paths += found
+        labels += [matched[folder]] * len(found)
+    return LabelledImages(paths, labels, classes, [root])
+
+
+def _scan_generated(root: Path, classes: ClassNames | None) -> LabelledImages:
+    manifest = read_manifest(root)
+    own = LabelledImages(manifest.paths, manifest.labels, manifest.classes, [root])
+    return own if classes is None else relabel(own, classes)
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    """Image files below `folder` in torchvision's order: folder by folder, then by name.
+
+    Hidden files and folders are left out, and so is a folder reached a second time by a link.
+    """
+    seen: set[str] = set()
+    found: list[tuple[str, list[str]]] = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(f for f in folders if not names.is_ignored(f))
+        if real not in seen:
+            found.append((place, files))
+        seen.add(real)
+    for place, files in sorted(found):
+        for file in sorted(files):
+            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES:
+                yield Path(place, file)
+
+
+def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
+    """The same images with labels that count in `classes`, matched by name.
+
+    Raises UsageError for a class of the images that `classes` lacks.
+    """
+    labels: list[int] = []
+    for name in data.classes.names:
+        if len(classes.matches(name)) != 1:
+            raise UsageError(
+                f"{data.roots[0]} holds the class {name!r}, which is not one of the "
+                f"{len(classes)} given{near(name, classes.names)}."
+            )
+        labels.append(classes.index(name))
+    return LabelledImages(data.paths, [labels[i] for i in data.labels], classes, data.roots)
+
+
+def merge(parts: Sequence[LabelledImages]) -> LabelledImages:
+    """Images of several roots one after the other, labelled by the classes of the first."""
+    first = parts[0]
+    same = [relabel(part, first.classes) for part in parts]
+    return LabelledImages(
+        [path for part in same for path in part.paths],
+        [label for part in same for label in part.labels],
+        first.classes,
+        [root for part in same for root in part.roots],
+    )

@@ -1,0 +1,123 @@
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from holdfast.data.batches import TrainingBatches, epoch_order, evaluation_batches
+from holdfast.data.folders import scan
+from holdfast.errors import HoldfastError
+
+
+def noisy(image):
+    """An augmentation that draws from every generator a transform may use."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+    return pixels + torch.randn(3, 1, 1) + random.random() + np.random.rand()
+
+
+@pytest.fixture
+def data(tmp_path):
+    for number in range(10):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(folder / f"{number}.png")
+    return scan(tmp_path)
+
+
+def batches_of(data, **changes):
+    options = {"batch_size": 4, "epochs": 3, "seed": 0, "workers": 0} | changes
+    return TrainingBatches(data, noisy, **options)
+
+
+def same(one, other):
+    return all(
+        torch.equal(getattr(one, field), getattr(other, field))
+        for field in ("images", "labels", "indices")
+    )
+
+
+def all_same(one, other):
+    return all(same(*pair) for pair in zip(one, other, strict=True))
+
+
+def test_every_epoch_sees_every_image_once(data):
+    batches = batches_of(data)
+    seen = list(batches(0))
+    assert len(batches) == len(seen) == 9
+    assert [len(batch.labels) for batch in seen] == [4, 4, 2] * 3
+    epochs = [torch.cat([b.indices for b in seen[i : i + 3]]).tolist() for i in (0, 3, 6)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    for batch in seen:
+        assert batch.labels.tolist() == [data.labels[i] for i in batch.indices.tolist()]
+
+
+def test_a_step_depends_on_nothing_before_it(data):
+    whole = list(batches_of(data)(0))
+    for start in (1, 4, 8):
+        rest = list(batches_of(data)(start))
+        assert len(rest) == 9 - start
+        assert all_same(rest, whole[start:])
+    assert not same(whole[0], next(batches_of(data, seed=1)(0)))
+    uncached = batches_of(data, cache_bytes=0)
+    assert all_same(uncached(0), whole)
+    assert not uncached.decode.kept
+
+
+def test_workers_change_nothing(data):
+    states = random.getstate(), torch.get_rng_state()
+    whole = list(batches_of(data, epochs=1)(0))
+    parallel = list(batches_of(data, epochs=1, workers=2)(0))
+    assert all_same(whole, parallel)
+    # Training draws from the global generators: loading leaves them as they were.
+    assert random.getstate() == states[0]
+    assert torch.equal(torch.get_rng_state(), states[1])
+
+
+def test_the_order_is_pinned():
+    # A checkpoint of an older version must find the same order.
+    assert epoch_order(6, 0, 0) == (4, 2, 5, 1, 0, 3)
+    assert sorted(epoch_order(1000, 7, 3)) == list(range(1000))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_next_image_stands_in_for_an_unreadable_one(data, caplog, workers):
+    bad = data.paths[3]
+    bad.write_bytes(bad.read_bytes()[:40])
+    batches = batches_of(data, epochs=2, workers=workers)
+    with caplog.at_level(logging.WARNING):
+        seen = list(batches(0))
+    assert [len(batch.labels) for batch in seen] == [4, 4, 2] * 2
+    indices = torch.cat([batch.indices for batch in seen[:3]]).tolist()
+    order = list(epoch_order(10, 0, 0))
+    place = order.index(3)
+    order[place] = order[(place + 1) % 10]
+    assert indices == order
+    assert batches.unreadable == {bad}
+    assert caplog.text.count(str(bad)) == 1
+
+
+def test_no_readable_image_is_an_error(data):
+    for path in data.paths:
+        path.write_bytes(b"")
+    with pytest.raises(HoldfastError, match="None of the training images"):
+        next(batches_of(data)(0))
+    assert list(evaluation_batches(data, noisy, 4)) == []
+
+
+def plain(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_keeps_the_order_and_names_what_it_skips(data, caplog, workers):
+    data.paths[4].write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        seen = list(evaluation_batches(data, plain, 4, workers))
+    assert torch.cat([b.indices for b in seen]).tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    red = torch.cat([b.images[:, 0, 0, 0] for b in seen]).tolist()
+    assert red == [0, 2, 4, 6, 1, 3, 5, 7, 9]
+    assert str(data.paths[4]) in caplog.text
+    assert "1 of 10 images could not be read" in caplog.text
