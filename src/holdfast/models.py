@@ -16,18 +16,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from holdfast import names
 from holdfast.data.batches import ImageBatch
 from holdfast.data.folders import read_image
 from holdfast.errors import HoldfastError, UsageError, near
 from holdfast.files import read_json, replacing, write_json
 from holdfast.names import ClassNames
-from holdfast.progress import progress
 
 Transform = Callable[[Image.Image], Tensor]
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the first accelerator there is, else the CPU. Raises UsageError for an absent one."""
+    """`auto` is the first accelerator there is, else the CPU; UsageError for an absent one."""
     if device == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
         return found if found is not None else torch.device("cpu")
@@ -224,16 +224,12 @@ class Classifier(nn.Module):
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
     @torch.inference_mode()
-    def embed(
-        self, batches: Iterable[ImageBatch], label: str = "embedding", total: int = 0
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def embed(self, batches: Iterable[ImageBatch]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embeddings (n, dim), logits (n, classes), labels (n,) and indices (n,), on the CPU."""
         rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        with progress(label, total) as advance:
-            for batch in batches:
-                z, logits = self(batch.images.to(self.clip.device, non_blocking=True))
-                rows.append((z.cpu(), logits.cpu(), batch.labels, batch.indices))
-                advance(len(batch.labels))
+        for batch in batches:
+            z, logits = self(batch.images.to(self.clip.device, non_blocking=True))
+            rows.append((z.cpu(), logits.cpu(), batch.labels, batch.indices))
         if not rows:
             raise HoldfastError("None of the images could be read; look at the files named above.")
         z, logits, labels, indices = (torch.cat(column) for column in zip(*rows, strict=True))
@@ -283,7 +279,7 @@ def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
             f"{folder} holds no classifier (classifier.json is missing); give the folder that "
             "`holdfast transfer` wrote."
         )
-    classes = ClassNames.read(folder / "classes.json")
+    classes = names.read(folder / "classes.json")
     clip = load_clip(f"local-dir:{folder}", device=device)
     weights = load_file(folder / "head.safetensors")
     head = Head(weights["weight"].shape[1], weights["weight"].shape[0])

@@ -126,7 +126,7 @@ class GenerateSettings:
         dry_run: draw two images, print time and disk for the rest, and stop.
     """
 
-    names: list[str]
+    names: list[str] = field(default_factory=list)
     out: Path = Path("generated")
     generator: str = DEFAULT_GENERATOR
     prompts: PromptSettings = field(default_factory=PromptSettings)
@@ -158,7 +158,7 @@ class TransferSettings:
         dry_run: draw two images, print time and disk for the rest, and stop.
     """
 
-    names: list[str]
+    names: list[str] = field(default_factory=list)
     out: Path = Path("runs/transfer")
     model: str = "ViT-B-16"
     pretrained: str = "openai"
@@ -213,4 +213,19 @@ class PredictSettings:
     images: list[Path]
     top: int = 1
     batch_size: int = 128
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """The main job on the embedded world: from ten class names to a verdict on real digits.
+
+    Args:
+        out: folder for the run and its data.
+        seed: of every random choice.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+    """
+
+    out: Path = Path("runs/demo")
+    seed: int = 0
     device: str = "auto"

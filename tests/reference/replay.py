@@ -23,7 +23,7 @@ from torch import Tensor
 from holdfast.data.batches import ImageBatch
 from holdfast.methods import transfer
 from holdfast.models import CLIP, Classifier, Head
-from holdfast.names import ClassNames
+from holdfast.names import from_names
 from holdfast.settings import TrainSettings
 from holdfast.train import fit
 
@@ -71,7 +71,7 @@ def replay_names(record: dict[str, np.ndarray]) -> tuple[list[float], dict[str, 
     """RegFT's fine-tuning: losses of each step and final weights under their recorded names."""
     args = ast.literal_eval(str(record["args"]))
     head = Head(*reversed(record["init/classification_head.weight"].shape))
-    classes = ClassNames.from_arguments([f"class {i}" for i in range(args["classes"])])
+    classes = from_names([f"class {i}" for i in range(args["classes"])])
     classifier = Classifier(openai_clip(ast.literal_eval(str(record["model"]))), head, classes)
     ours = {
         name: name.replace("visual.", "image_encoder.model.visual.", 1).replace(
@@ -98,10 +98,7 @@ def replay_names(record: dict[str, np.ndarray]) -> tuple[list[float], dict[str, 
     fit(
         classifier,
         Recorded(
-            [
-                ImageBatch(x, y, torch.arange(len(y)))
-                for x, y in zip(images, labels, strict=True)
-            ]
+            [ImageBatch(x, y, torch.arange(len(y))) for x, y in zip(images, labels, strict=True)]
         ),
         transfer.objective(settings),
         settings,
@@ -130,7 +127,9 @@ def compare(record: dict[str, np.ndarray], losses: list[float], weights: dict[st
             for t in (tensor.detach(), record[f"final/{name}"], record[f"init/{name}"])
         )
         travelled = np.linalg.norm(theirs - start)
-        gap = np.linalg.norm(ours - theirs) / travelled if travelled else np.abs(ours - theirs).max()
+        gap = (
+            np.linalg.norm(ours - theirs) / travelled if travelled else np.abs(ours - theirs).max()
+        )
         if gap >= worst:
             worst, worst_name = float(gap), name
     good = loss_gap.max() <= LOSS_TOLERANCE and worst <= WEIGHT_TOLERANCE

@@ -7,8 +7,9 @@ average the weights with the original ones (section 3.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from holdfast.data.batches import ImageBatch, TrainingBatches
 from holdfast.data.folders import LabelledImages
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
 from holdfast.models import Classifier
 from holdfast.progress import progress
@@ -148,7 +149,11 @@ def sweep(
             advance(sum(len(batch.labels) for batch in chunk))
     if not labels:
         raise HoldfastError("None of the evaluation images could be read.")
-    return {a: torch.cat(parts) for a, parts in logits.items()}, torch.cat(labels), torch.cat(indices)
+    return (
+        {a: torch.cat(parts) for a, parts in logits.items()},
+        torch.cat(labels),
+        torch.cat(indices),
+    )
 
 
 def chunks(batches: Iterable[ImageBatch], size: int) -> Iterator[list[ImageBatch]]:
@@ -163,3 +168,68 @@ def chunks(batches: Iterable[ImageBatch], size: int) -> Iterator[list[ImageBatch
             held, filled = [], 0
     if held:
         yield held
+
+
+@dataclass(frozen=True)
+class AlphaChoice:
+    """The weight of the fine-tuned model, how it was chosen and why.
+
+    proxy: what `auto` measured without real images, per alpha.
+    """
+
+    alpha: float
+    how: str
+    why: str
+    proxy: Mapping[float, float] = field(default_factory=dict)
+
+    @staticmethod
+    def fixed(alpha: float) -> AlphaChoice:
+        """An alpha that the user set."""
+        return AlphaChoice(alpha, "fixed", "set by the user")
+
+
+def choose_alpha(logits: Mapping[float, Tensor], labels: Tensor) -> AlphaChoice:
+    """Choose alpha on held-out generated images, without any real one."""
+    raise NotImplementedError
+
+
+def subset(data: LabelledImages, keep: Sequence[int]) -> LabelledImages:
+    """The images at the positions `keep`, in that order."""
+    return replace(data, paths=[data.paths[i] for i in keep], labels=[data.labels[i] for i in keep])
+
+
+def hold_out(data: LabelledImages, every: int = 5) -> tuple[LabelledImages, LabelledImages]:
+    """Training images, and one in `every` of each class held out of them."""
+    seen: dict[int, int] = defaultdict(int)
+    parts: tuple[list[int], list[int]] = ([], [])
+    for position, label in enumerate(data.labels):
+        seen[label] += 1
+        parts[seen[label] % every == 0].append(position)
+    if not parts[1]:
+        raise UsageError(
+            f"Each class of the folder has fewer than {every} images, too few to choose alpha "
+            "with; give --alpha a number."
+        )
+    return subset(data, parts[0]), subset(data, parts[1])
+
+
+def spread(data: LabelledImages, count: int) -> LabelledImages:
+    """At most `count` images, evenly spaced through the data and so through its classes."""
+    if len(data.paths) <= count:
+        return data
+    return subset(data, [i * len(data.paths) // count for i in range(count)])
+
+
+def keep_agreeing(logits: Tensor, labels: Tensor, share: float) -> list[int]:
+    """Positions that stay when each class loses the `share` that zero-shot finds least like it.
+
+    logits: (n, classes) of the zero-shot classifier; labels: (n,). Each class keeps one image.
+    """
+    agreement = logits.log_softmax(dim=-1).gather(1, labels[:, None])[:, 0]
+    keep: list[int] = []
+    for label in labels.unique():
+        members = (labels == label).nonzero()[:, 0]
+        count = max(1, len(members) - round(share * len(members)))
+        best = agreement[members].argsort(descending=True, stable=True)[:count]
+        keep += members[best].tolist()
+    return sorted(keep)

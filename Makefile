@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test check pocket evidence-transfer clean
+
+demo: $(INSTALLED)  ## from class names to a verdict on real pictures, on the embedded world
+	$(BIN)/holdfast demo
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+pocket: $(INSTALLED)  ## render the embedded world and train its four models again
+	$(BIN)/python -m holdfast.pocket.train all
+	$(BIN)/python -m holdfast.pocket.measure
+
+evidence-transfer: $(INSTALLED)  ## docs/evidence/transfer.md, five seeds on three tasks
+	$(BIN)/python evidence/transfer.py
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build runs

@@ -1,0 +1,192 @@
+"""The command line: each verb with the fields of its settings as options. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from jsonargparse import ActionConfigFile, ArgumentParser
+
+from holdfast import settings
+from holdfast.errors import HoldfastError, UsageError, near
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: its settings, and the fields that the words after it fill, in order.
+
+    A last field that ends in `*` takes all the words that are left.
+    """
+
+    kind: type
+    words: tuple[str, ...]
+    help: str
+
+
+VERBS = {
+    "generate": Verb(settings.GenerateSettings, ("names*",), "class names -> images"),
+    "transfer": Verb(settings.TransferSettings, ("names*",), "class names -> classifier (RegFT)"),
+    "evaluate": Verb(settings.EvaluateSettings, ("classifier", "data"), "score a classifier"),
+    "predict": Verb(settings.PredictSettings, ("classifier", "images*"), "name images"),
+    "demo": Verb(settings.DemoSettings, (), "the main job on the embedded world"),
+}
+
+
+class Parser(ArgumentParser):
+    """Reports a wrong option in one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(" ".join(message.split()))
+
+
+def usage() -> str:
+    """The page that `holdfast --help` prints."""
+    lines = ["usage: holdfast VERB ... [--option value]", "", "verbs:"]
+    for name, verb in VERBS.items():
+        words = " ".join(w.rstrip("*").upper() + ("..." if "*" in w else "") for w in verb.words)
+        lines.append(f"  {name + ' ' + words:32} {verb.help}")
+    return "\n".join([*lines, "", "holdfast VERB --help shows a verb's options.", ""])
+
+
+def build(name: str) -> Parser:
+    """The parser of a verb."""
+    verb = VERBS[name]
+    words = " ".join(w.rstrip("*").upper() + (" ..." if "*" in w else "") for w in verb.words)
+    parser = Parser(prog=f"holdfast {name}", usage=f"holdfast {name} {words} [--option value]")
+    parser.add_argument("--config", action=ActionConfigFile, help="a settings.json, or YAML")
+    parser.add_class_arguments(verb.kind, nested_key=None)
+    return parser
+
+
+def named_words(name: str, arguments: Sequence[str]) -> list[str]:
+    """`arguments` with the words before the first option put under the names of their fields."""
+    import json
+
+    count = next((i for i, a in enumerate(arguments) if a.startswith("-")), len(arguments))
+    words, rest = list(arguments[:count]), list(arguments[count:])
+    named: list[str] = []
+    for field in VERBS[name].words:
+        if not words:
+            break
+        if field.endswith("*"):
+            named.append(f"--{field[:-1]}={json.dumps(words)}")
+            words = []
+        else:
+            named.append(f"--{field}={words.pop(0)}")
+    if words:
+        raise UsageError(f"`holdfast {name}` does not know what to do with {' '.join(words)!r}.")
+    # A switch needs no value.
+    rest = [f"{a}=true" if a in ("--dry_run", "--dry-run") else a for a in rest]
+    return named + rest
+
+
+def parse(name: str, arguments: Sequence[str]) -> Any:
+    """The settings of a verb from its arguments. Raises UsageError."""
+    parser = build(name)
+    given = named_words(name, arguments)
+    try:
+        config = parser.parse_args(given)
+    except UsageError as error:
+        raise UsageError(readable(str(error), name, parser)) from None
+    values = parser.instantiate(config).as_dict()
+    return VERBS[name].kind(**{k: v for k, v in values.items() if k != "config"})
+
+
+def readable(message: str, name: str, parser: Parser) -> str:
+    """The parser's message with what a user can do about it."""
+    unknown = re.search(r"[Uu]nrecognized arguments?: (\S+)", message)
+    if unknown:
+        option = unknown.group(1).split("=")[0]
+        options = [o for action in parser._actions for o in action.option_strings]
+        return f"There is no option {option}{near(option, options)}; see `holdfast {name} --help`."
+    return f"{message.rstrip('.')}; see `holdfast {name} --help`."
+
+
+def run(name: str, chosen: Any) -> None:
+    """Carry out a verb and print what it found."""
+    from holdfast import verbs
+
+    printers: dict[str, Callable[[Any], None]] = {
+        "generate": lambda s: show_generated(verbs.generate(s)),
+        "transfer": lambda s: show_transfer(s, verbs.transfer(s)),
+        "evaluate": lambda s: show_scores(verbs.evaluate(s)),
+        "predict": lambda s: show_predictions(verbs.predict(s)),
+        "demo": lambda s: show_transfer(*verbs.demo(s)),
+    }
+    printers[name](chosen)
+
+
+def show_generated(found: Any) -> None:
+    """Where the images are, or what they would cost."""
+    print(found if hasattr(found, "seconds_per_image") else f"Images: {found}")
+
+
+def show_transfer(chosen: settings.TransferSettings, found: Any) -> None:
+    """The verdict, and where everything is."""
+    if hasattr(found, "seconds_per_image"):
+        print(found)
+        return
+    from holdfast.files import read_json
+
+    result = read_json(chosen.out / "result.json")
+    for kind, scores in result.get("scores", {}).items():
+        print(f"{kind:12} top-1 {scores['top1']:6.1%}   calibration error {scores['ece']:6.1%}")
+    alpha = result["alpha"]
+    print(f"alpha {alpha['chosen']:g} ({alpha['why']})")
+    if verdict := result.get("verdict"):
+        print(f"Verdict: {verdict['text']}")
+    print(f"Classifier: {chosen.out / 'model'}\nReport:     {chosen.out / 'report.html'}")
+
+
+def show_scores(scores: Any) -> None:
+    """Accuracy and calibration."""
+    print(
+        f"{scores.n} images   top-1 {scores.top1:.1%}   mean per class {scores.mean_per_class:.1%}"
+        f"   calibration error {scores.ece:.1%}"
+    )
+
+
+def show_predictions(rows: Any) -> None:
+    """A line an image: path, then names with probabilities, separated by tabs."""
+    for path, found in rows:
+        print("\t".join([str(path), *(f"{name}\t{p:.4f}" for name, p in found)]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0, 2 for usage, 1 for other failures."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # The libraries' own warnings and bars would bury the one sentence that matters.
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if not given or given[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if given else 2
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("holdfast"))
+        return 0
+    try:
+        if given[0] not in VERBS:
+            raise UsageError(
+                f"There is no verb {given[0]!r}{near(given[0], VERBS)}; see `holdfast --help`."
+            )
+        run(given[0], parse(given[0], given[1:]))
+    except KeyboardInterrupt:
+        print("holdfast: interrupted; run the same command again to go on.", file=sys.stderr)
+        return 130
+    except HoldfastError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""A run's folder: settings that reproduce it, environment, records; a kill loses nothing written."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import UsageError
+from holdfast.files import append_line, read_json, read_lines, remove_leftovers, write_json
+
+PACKAGES = ("holdfast", "torch", "torchvision", "open_clip_torch", "timm", "diffusers")
+PACKAGES += ("transformers", "accelerate", "safetensors", "pillow", "numpy")
+
+
+def plain(value: Any) -> Any:
+    """`value` with paths as text, so that it can be written as JSON."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("train.epochs", 10) and so on: settings under the names they have on the command line."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def open_run(folder: Path, settings: Any, free: Collection[str] = ()) -> Path:
+    """Create a run's folder, or open one that a run with the same settings left.
+
+    Writes `settings.json`, which `--config` reads, and `environment.json`.
+    free: settings that may differ from those of the existing run, because nothing that is kept
+        depends on them.
+
+    Raises UsageError that names what differs; the folder is then left as it was.
+    """
+    wanted = plain(asdict(settings))
+    written = folder / "settings.json"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; give another folder with --out.")
+    if written.exists():
+        old, new = dict(flat(read_json(written))), dict(flat(wanted))
+        differing = [
+            f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key) and key.split(".")[0] not in free and key not in free
+        ]
+        if differing:
+            raise UsageError(
+                f"{folder} holds a run with other settings: {'; '.join(differing[:4])}"
+                f"{' and more' if len(differing) > 4 else ''}; give another --out or remove it."
+            )
+        remove_leftovers(folder)
+    elif folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty and holds no run; give another folder with --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(written, wanted)
+    write_json(folder / "environment.json", environment())
+    return folder
+
+
+def environment() -> dict[str, Any]:
+    """What the run ran on: versions, processors, accelerator."""
+    import torch
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": versions,
+        "command": sys.argv if sys.argv and sys.argv[0].endswith("holdfast") else None,
+    }
+
+
+class Records:
+    """The lines of `records.jsonl`, one per training step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append one record."""
+        append_line(self.path, record)
+
+    def read(self) -> list[dict[str, Any]]:
+        """The records in order of their step; of a step that a resumed run repeated, the last."""
+        return [r for _, r in sorted({r["step"]: r for r in read_lines(self.path)}.items())]
+
+
+def peak_memory() -> int:
+    """The most memory this process has held so far, in bytes, on the GPU if it used one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from holdfast.weights import distance, fisher_information, fisher_merge, interpolate
+
+A = {"w": torch.tensor([0.0, 2.0]), "count": torch.tensor(3)}
+B = {"w": torch.tensor([4.0, 4.0]), "count": torch.tensor(8)}
+
+
+def test_interpolation_by_hand():
+    merged = interpolate(A, B, 0.25)
+    assert merged["w"].tolist() == [1.0, 2.5]
+    assert merged["count"].item() == 8
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0, A), (1, B), (0.0, A), (1.0, B)])
+def test_the_ends_are_exact_copies(alpha, expected):
+    merged = interpolate(A, B, alpha)
+    assert all(torch.equal(merged[name], expected[name]) for name in A)
+    assert merged["w"] is not expected["w"]
+
+
+def test_interpolation_is_symmetric():
+    torch.testing.assert_close(interpolate(A, B, 0.3)["w"], interpolate(B, A, 0.7)["w"])
+
+
+def test_weights_are_paired_by_name_not_by_order():
+    swapped = dict(reversed(B.items()))
+    assert torch.equal(interpolate(A, swapped, 0.5)["w"], interpolate(A, B, 0.5)["w"])
+
+
+def test_different_names_or_shapes_are_refused():
+    with pytest.raises(ValueError, match="names"):
+        interpolate(A, {"w": B["w"]}, 0.5)
+    with pytest.raises(ValueError, match="shape"):
+        interpolate(A, {**B, "w": torch.zeros(3)}, 0.5)
+
+
+def test_fisher_merge_with_equal_information_is_linear():
+    fisher = {"w": torch.tensor([1.0, 1.0])}
+    merged = fisher_merge(A, B, fisher, {"w": torch.tensor([7.0, 7.0])}, 0.25)
+    torch.testing.assert_close(merged["w"], interpolate(A, B, 0.25)["w"])
+
+
+def test_fisher_merge_by_hand():
+    # Relative to their means: F0 = [2, 0], F1 = [0, 2]; each weight comes from the one that knows.
+    merged = fisher_merge(
+        A, B, {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 5.0])}, 0.5, floor=0.0
+    )
+    assert merged["w"].tolist() == [0.0, 4.0]
+
+
+def test_fisher_merge_without_any_information_is_linear():
+    zero = {"w": torch.zeros(2)}
+    torch.testing.assert_close(
+        fisher_merge(A, B, zero, zero, 0.5)["w"], interpolate(A, B, 0.5)["w"]
+    )
+
+
+def test_fisher_information_by_hand():
+    module = torch.nn.Linear(2, 1, bias=False)
+    samples = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0])]
+    information = fisher_information(module, lambda m, x: m(x).squeeze(), samples)
+    assert information["weight"].tolist() == [[5.0, 2.0]]
+
+
+def test_distance_by_hand():
+    assert distance({"a": torch.zeros(2)}, {"a": torch.tensor([3.0, 4.0])}) == pytest.approx(5.0)
