@@ -36,7 +36,7 @@ def example_record(
         name: score(logits(alpha), labels, classes)
         for name, alpha in (("zero-shot", 0.0), ("fine-tuned", 1.0), ("ensemble", 0.5))
     }
-    swept = {step / 10: score(logits(step / 10), labels, classes) for step in range(11)}
+    swept = {step / 8: score(logits(step / 8), labels, classes) for step in range(9)}
     judged = verdict(is_correct(logits(0.0), labels), is_correct(logits(0.5), labels))
     return {
         "title": f"{len(classes)} classes from their names",
@@ -123,13 +123,13 @@ def _step(step: int) -> dict[str, Any]:
 def _pictures(
     folder: Path, classes: list[str], size: int, tint: tuple[int, int, int]
 ) -> dict[str, list[str]]:
-    """Five pictures a class: the class's number on a coloured ground."""
+    """Five pictures a class, one if there are many: its number on a coloured ground."""
     folder.mkdir(parents=True, exist_ok=True)
     suffix = "png" if size <= 64 else "jpg"
     paths: dict[str, list[str]] = {}
     for index, name in enumerate(classes):
         paths[name] = []
-        for draw in range(5):
+        for draw in range(5 if len(classes) <= 50 else 1):
             ground = tuple(min(255, c + 25 * draw) for c in tint)
             image = Image.new("RGB", (size, size), ground)
             place = (size * (0.2 + 0.05 * draw), size * 0.1)

@@ -118,7 +118,6 @@ def _draw(axes: Axes, series: Series) -> None:
         marker="o" if len(series.x) <= 25 else None,
         markersize=3,
         label=series.name,
-        zorder=2 if series.dashed else 3,
     )
 
 

@@ -19,11 +19,13 @@ def points(share: float | None, digits: int = 1) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals for what is small, none for whole and large numbers, 1,234 in groups."""
+    """Fewer decimals for larger numbers: 0.00012, 0.123, 1.234, 12.3, 1,234; whole ones as such."""
     if value is None:
         return DASH
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
     return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2g}"
 
 
@@ -41,7 +43,7 @@ def duration(seconds: float | None) -> str:
     """4000 -> "1 h 7 min"."""
     if seconds is None:
         return DASH
-    if seconds < 60:
+    if seconds < 59.95:  # what rounds to 60.0 s is a minute
         return f"{seconds:.1f}\u00a0s"
     minutes = round(seconds / 60)
     if minutes < 60:

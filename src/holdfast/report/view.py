@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def hero(verdict: Record | None, measured: bool) -> dict[str, Any]:
         "headline": "Use the adapted model" if use else "Keep the zero-shot model",
         "low": points(low),
         "high": points(high),
-        "text": text or advice,
+        "text": re.sub(r"(?<!\w)-(?=\d)", "−", text or advice),
         "strip": {
             "low": place(low),
             "high": place(high),
@@ -139,10 +140,10 @@ def alpha(record: Record) -> dict[str, Any]:
     sweep = sorted(record.get("sweep") or [], key=lambda row: row["alpha"])
     chosen = record.get("chosen")
     mark = None if chosen is None else Mark(chosen, f"chosen α = {chosen:g}")
-    panels = (
+    panels: tuple[tuple[str, tuple[str, ...], bool], ...] = (
         ("Accuracy on real images", ("real_top1", "real_mean_per_class"), True),
         ("Calibration error on real images", ("ece",), True),
-        ("The choice without real images", ("proxy",), False),
+        ("Score without real images", ("proxy",), False),
     )
     names = {"real_top1": "top-1", "real_mean_per_class": "mean per class"}
     colours = {"real_mean_per_class": charts.TUNED}
@@ -163,12 +164,13 @@ def alpha(record: Record) -> dict[str, Any]:
                 ends=("zero-shot", "fine-tuned"),
             )
             figures.append({"title": title, "svg": svg})
-    keys = ("real_top1", "real_mean_per_class", "ece", "proxy")
-    used = [key for key in keys if any(row.get(key) is not None for row in sweep)]
-    headings = {"real_top1": "Top-1", "real_mean_per_class": "Mean per class"} | {
+    headings = {
+        "real_top1": "Top-1",
+        "real_mean_per_class": "Mean per class",
         "ece": "Calibration error",
-        "proxy": "Without real images",
+        "proxy": "Score without real images",
     }
+    used = [key for key in headings if any(row.get(key) is not None for row in sweep)]
     return {
         "chosen": chosen,
         "how": record.get("how"),
@@ -283,7 +285,7 @@ def training(steps: Sequence[Record]) -> list[dict[str, Any]]:
     """A figure per loss, for the learning rate and for the gradient's norm, over steps."""
     names = list(dict.fromkeys(name for step in steps for name in step.get("losses") or {}))
     rows = [
-        {**step, **{f"loss {k}": v for k, v in (step.get("losses") or {}).items()}}
+        {**step, **{f"loss {name}": (step.get("losses") or {}).get(name) for name in names}}
         for step in steps
     ]
     panels = [(f"loss {name}", name.replace("_", "-") + " loss") for name in names]
