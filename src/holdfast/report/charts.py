@@ -25,9 +25,8 @@ COLOURS = {
     "#010a03": "line",
     "#010a04": "ensemble",
     "#010a05": "tuned",
-    "#010a06": "zero",
 }
-INK, MUTED, LINE, ENSEMBLE, TUNED, ZERO = COLOURS
+INK, MUTED, LINE, ENSEMBLE, TUNED = COLOURS
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "holdfast",  # the same records give the same file
