@@ -3,3 +3,38 @@ import os
 # Two processes with one thread each beat one with two, and one thread gives the same bits always.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+    """A tiny untrained open_clip folder."""
+    from tests.tiny import clip_folder
+
+    return clip_folder(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def diffusion_folder(tmp_path_factory):
+    """A tiny untrained diffusers folder."""
+    from tests.tiny import diffusion_folder
+
+    return diffusion_folder(tmp_path_factory.mktemp("diffusion"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Class folders of 32 px pictures: three classes that differ in colour, ten of each."""
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("pictures")
+    noise = np.random.default_rng(0)
+    for channel, name in enumerate(("red thing", "green thing", "blue thing")):
+        (root / name).mkdir()
+        for n in range(10):
+            pixels = noise.integers(0, 120, (32, 32, 3))
+            pixels[..., channel] += 130
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{n}.png")
+    return root

@@ -35,13 +35,13 @@ ONLY_IN = {
 
 
 def imports(path):
-    """(room or package, line) for each import of a file."""
+    """(room or package, line) for each import of a file from outside its room."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module == "holdfast":
             modules = [f"holdfast.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules = [node.module]
         else:
             continue

@@ -94,7 +94,7 @@ def test_what_is_frozen_stays():
     assert torch.equal(module.bias, before)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -107,11 +107,11 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, after, optimizer):
 
     def kill(step, _):
         if step == after:
-            raise Killed
+            raise KilledError
 
     checkpoint = tmp_path / "checkpoint.safetensors"
-    work = dict(seed=5, checkpoint=checkpoint, checkpoint_minutes=0)
-    with pytest.raises(Killed):
+    work = {"seed": 5, "checkpoint": checkpoint, "checkpoint_minutes": 0}
+    with pytest.raises(KilledError):
         fit(resumed, Steps(7), squares, settings, after_step=kill, **work)
     again = model()
     steps = []
@@ -127,7 +127,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, after, optimizer):
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_move():
     module = model()
     before = {k: v.clone() for k, v in module.state_dict().items()}
-    with pytest.raises(HoldfastError, match="step 0 .* not finite"):
+    with pytest.raises(HoldfastError, match=r"step 0 .* not finite"):
         fit(module, Steps(3, scale=math.inf), squares, SETTINGS)
     assert all(torch.equal(module.state_dict()[k], v) for k, v in before.items())
 

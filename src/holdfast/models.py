@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from holdfast import names
 from holdfast.data.batches import ImageBatch
 from holdfast.data.folders import read_image
 from holdfast.errors import HoldfastError, UsageError, near
-from holdfast.files import read_json, replacing, write_json
+from holdfast.files import replacing, write_json
 from holdfast.names import ClassNames
 
 Transform = Callable[[Image.Image], Tensor]
@@ -112,7 +111,7 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
             )
             model_cfg = open_clip.get_model_config(name)
             tokenizer = open_clip.get_tokenizer(name)
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise HoldfastError(missing_weights(name, pretrained, schema, tag, error)) from None
     if tag.get("quick_gelu"):
         model_cfg["quick_gelu"] = True
@@ -129,7 +128,7 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
 
 
 def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, Any]:
-    """open_clip's entry for a tag ({} for a file or random weights); UsageError if there is none."""
+    """open_clip's entry for a tag, {} for a file or random weights; UsageError if unknown."""
     import open_clip
 
     if open_clip.get_model_config(name.replace("/", "-")) is None:

@@ -1,4 +1,4 @@
-"""A run's folder: settings that reproduce it, environment, records; a kill loses nothing written."""
+"""A run's folder: settings that reproduce it, environment, records."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Any
 from holdfast.errors import UsageError
 from holdfast.files import append_line, read_json, read_lines, remove_leftovers, write_json
 
-PACKAGES = ("holdfast", "torch", "torchvision", "open_clip_torch", "timm", "diffusers")
-PACKAGES += ("transformers", "accelerate", "safetensors", "pillow", "numpy")
+PACKAGES = (
+    "holdfast torch torchvision open_clip_torch timm diffusers transformers accelerate safetensors "
+    "pillow numpy"
+).split()
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the command line and `import holdfast` offer: the rooms put together, one function a verb."""
+"""The verbs of the command line and the library: the rooms put together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from holdfast import names, pocket
 from holdfast.data.batches import ImageBatch, evaluation_batches
-from holdfast.data.folders import LabelledImages, scan
+from holdfast.data.folders import LabelledImages, find_images, scan
 from holdfast.errors import UsageError
 from holdfast.evaluate import Scores, domain_gap, feature_diversity, is_correct, score, verdict
 from holdfast.files import replacing, write_json
@@ -83,7 +83,9 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
     real = scan(settings.evaluate, classes) if settings.evaluate else None
     own = scan(settings.folder, classes) if settings.folder else None
     if settings.dry_run:
-        return generate(generation(settings, settings.out))  # type: ignore[return-value]
+        estimated = generate(generation(settings, settings.out))
+        assert isinstance(estimated, Estimate)
+        return estimated
     clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
     # Alpha and the merge come after training, unless they decide which images it may use.
     later = () if own else ("alpha", "merge")
@@ -114,15 +116,12 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
     choice = AlphaChoice.fixed(settings.alpha) if settings.alpha != "auto" else None
     if choice is None:
         assert held_out is not None
-        logits, labels, _ = sweep(
-            classifier,
-            merge,
-            SWEEP,
-            evaluation(held_out, clip, settings.train),
-            total=len(held_out),
-            label="choosing alpha",
+        batches = evaluation(held_out, clip, settings.train)
+        choice = choose_alpha(
+            *sweep(classifier, merge, SWEEP, batches, total=len(held_out), label="choosing alpha")[
+                :2
+            ]
         )
-        choice = choose_alpha(logits, labels)
 
     result: dict[str, Any] = {
         "title": "Name-only transfer",
@@ -375,7 +374,7 @@ def evaluate(settings: EvaluateSettings) -> Scores:
 
 def predict(settings: PredictSettings) -> list[tuple[Path, list[tuple[str, float]]]]:
     """The `top` most likely names of each image with their probabilities."""
-    paths = image_files(settings.images)
+    paths = find_images(settings.images)
     classifier = load_classifier(settings.classifier, settings.device)
     top = min(settings.top, len(classifier.classes))
     _, probabilities = classifier.predict(paths, settings.batch_size)

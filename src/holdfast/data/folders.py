@@ -157,6 +157,24 @@ def _image_files(folder: Path) -> Iterator[Path]:
                 yield Path(place, file)
 
 
+def find_images(places: Sequence[Path]) -> list[Path]:
+    """The files among `places` and the images below its folders, in order.
+
+    Raises UsageError for a place that does not exist, HoldfastError if there is no image at all.
+    """
+    found: list[Path] = []
+    for place in places:
+        if not place.exists():
+            raise UsageError(f"There is no image file or folder {str(place)!r}.")
+        found += _image_files(place) if place.is_dir() else [place]
+    if not found:
+        raise HoldfastError(
+            f"There are no image files ({', '.join(sorted(SUFFIXES))}) in "
+            f"{', '.join(map(str, places)) or 'what was given'}."
+        )
+    return found
+
+
 def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
     """The same images with labels that count in `classes`, matched by name.
 

@@ -110,12 +110,13 @@ def fisher_weighted_merge(
         drawn = torch.multinomial(log_probabilities.detach().exp(), 1)
         return log_probabilities[drawn].squeeze()
 
-    information = []
-    for weights in (original, tuned):
+    def information(weights: Weights) -> dict[str, Tensor]:
         torch.manual_seed(seed)
         classifier.load_state_dict(weights)
-        information.append(fisher_information(classifier.eval(), log_likelihood, images))
-    return lambda alpha: fisher_merge(original, tuned, *information, alpha)
+        return fisher_information(classifier.eval(), log_likelihood, images)
+
+    before, after = information(original), information(tuned)
+    return lambda alpha: fisher_merge(original, tuned, before, after, alpha)
 
 
 @torch.inference_mode()

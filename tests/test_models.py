@@ -1,0 +1,163 @@
+import json
+import shutil
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from holdfast.data.batches import evaluation_batches
+from holdfast.data.folders import scan
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.models import (
+    Classifier,
+    Head,
+    encode_text,
+    load_classifier,
+    load_clip,
+    pick_device,
+    text_head,
+)
+from holdfast.names import from_names
+
+NAMES = from_names(["red thing", "green thing", "blue thing"])
+
+
+@pytest.fixture
+def clip(clip_folder):
+    return load_clip(f"local-dir:{clip_folder}", device="cpu")
+
+
+@pytest.fixture
+def classifier(clip):
+    return Classifier(clip, text_head(clip, [[f"a photo of a {n}."] for n in NAMES]), NAMES).eval()
+
+
+def test_head_by_hand():
+    head = Head(2, 1)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[10.0, 0.0]]))
+        head.bias.zero_()
+    assert head(torch.tensor([[3.0, 4.0]])).item() == pytest.approx(6.0)
+    assert head(torch.tensor([[30.0, 40.0]])).item() == pytest.approx(6.0)  # length is no matter
+
+
+def test_text_head_is_the_zero_shot_classifier(clip):
+    prompts = [["a red thing", "one red thing"], ["a blue thing"]]
+    head = text_head(clip, prompts)
+    tokens = clip.tokenizer(["a red thing", "one red thing", "a blue thing"])
+    with torch.no_grad():
+        rows = clip.model.encode_text(tokens)
+        rows = rows / rows.norm(dim=-1, keepdim=True)
+        red = rows[:2].mean(dim=0)
+        expected = torch.stack([red / red.norm(), rows[2]]) * clip.model.logit_scale.exp()
+    torch.testing.assert_close(head.weight.detach(), expected)
+    assert not head.bias.any()
+
+
+def test_equal_prompts_get_equal_embeddings_in_order(clip):
+    rows = encode_text(clip, ["a", "b", "a"])
+    assert torch.equal(rows[0], rows[2])
+    assert not torch.equal(rows[0], rows[1])
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(3))
+
+
+def test_the_logits_are_open_clips(clip, classifier):
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        z, logits = classifier(images)
+        theirs = clip.model.encode_image(images, normalize=True)
+        scale = clip.model.logit_scale.exp()
+        text = encode_text(clip, [f"a photo of a {n}." for n in NAMES])
+    torch.testing.assert_close(logits, scale * theirs @ text.T)
+    torch.testing.assert_close(torch.nn.functional.normalize(z, dim=-1), theirs)
+
+
+def test_a_saved_classifier_comes_back_and_loads_in_plain_open_clip(tmp_path, classifier, pictures):
+    with torch.no_grad():
+        for p in classifier.parameters():
+            p.add_(0.01)
+    classifier.save(tmp_path / "model", {"alpha": 0.5})
+    again = load_classifier(tmp_path / "model", "cpu")
+    data = scan(pictures, NAMES)
+    batches = list(evaluation_batches(data, classifier.clip.preprocess, 7))
+    ours, theirs = classifier.embed(batches), again.embed(batches)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert again.classes == NAMES
+    plain, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'model'}")
+    state = plain.visual.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in classifier.visual.state_dict().items())
+
+
+def test_predict_takes_files_and_pictures(classifier, pictures):
+    files = sorted(pictures.rglob("*.png"))[:5]
+    names, probabilities = classifier.predict(files, batch_size=2)
+    opened, same = classifier.predict([Image.open(f) for f in files])
+    assert names == opened
+    assert set(names) <= set(NAMES.names)
+    torch.testing.assert_close(probabilities, same)
+    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(5))
+
+
+def test_unknown_models_and_tags_get_near_matches():
+    with pytest.raises(UsageError, match=r"did you mean ViT-B-16"):
+        load_clip("ViT-B16", "openai")
+    with pytest.raises(UsageError, match=r"no pre-trained weights 'opnai'.*openai"):
+        load_clip("ViT-B-16", "opnai")
+    with pytest.raises(UsageError, match="no pre-trained weights ''"):
+        load_clip("ViT-B-16")
+
+
+def test_weights_that_cannot_be_fetched_get_the_command_that_fetches_them():
+    with pytest.raises(HoldfastError, match=r"hf download timm/vit_base_patch16_clip_224\.openai"):
+        load_clip("ViT-B-16", "openai")
+    with pytest.raises(HoldfastError, match="hf download nobody/nothing"):
+        load_clip("hf-hub:nobody/nothing")
+
+
+def test_folders_that_hold_no_model(tmp_path, clip_folder):
+    with pytest.raises(UsageError, match="no open_clip folder"):
+        load_clip(f"local-dir:{tmp_path}")
+    with pytest.raises(UsageError, match="holds no classifier"):
+        load_classifier(tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(clip_folder, broken)
+    weights = broken / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(HoldfastError, match="could not be loaded"):
+        load_clip(f"local-dir:{broken}")
+    weights.unlink()
+    with pytest.raises(HoldfastError, match="could not be loaded"):
+        load_clip(f"local-dir:{broken}")
+
+
+def test_a_half_written_classifier_is_not_loaded(tmp_path, classifier, monkeypatch):
+    classifier.save(tmp_path, {"alpha": 0.5})
+    monkeypatch.setattr(type(classifier.classes), "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        classifier.save(tmp_path, {"alpha": 0.7})
+    with pytest.raises(UsageError, match="holds no classifier"):
+        load_classifier(tmp_path)
+
+
+def test_quickgelu_follows_the_weights(tmp_path, clip_folder):
+    """A folder saved from QuickGELU weights says so, or its embeddings would drift."""
+    config = json.loads((clip_folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["quick_gelu"] = True
+    quick = tmp_path / "quick"
+    shutil.copytree(clip_folder, quick)
+    (quick / "open_clip_config.json").write_text(json.dumps(config))
+    clip = load_clip(f"local-dir:{quick}", device="cpu")
+    clip.save(tmp_path / "again")
+    again = load_clip(f"local-dir:{tmp_path / 'again'}", device="cpu")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(clip.model.visual(images), again.model.visual(images))
+
+
+def test_devices():
+    assert pick_device("cpu").type == "cpu"
+    with pytest.raises(UsageError, match="cannot be used"):
+        pick_device("cuda:97")
+    with pytest.raises(UsageError, match="cannot be used"):
+        pick_device("tpu")
