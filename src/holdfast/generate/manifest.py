@@ -48,8 +48,8 @@ class Record:
 
     @property
     def file(self) -> str:
-        """Path below the folder of images."""
-        return image_file(self.class_id, self.index)
+        """Path below the folder of generation."""
+        return f"{IMAGES}/{self.class_id}/{self.index:05d}.png"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,11 +75,6 @@ class Manifest:
     def redraws(self) -> int:
         """How many images were black, flat or NaN, and drawn again."""
         return sum(record.attempt for record in self.records)
-
-
-def image_file(class_id: str, index: int) -> str:
-    """Path of an image below the folder of images."""
-    return f"{IMAGES}/{class_id}/{index:05d}.png"
 
 
 def is_generated(folder: Path) -> bool:

@@ -1,0 +1,322 @@
+"""Prompts -> a folder of images that can be interrupted, finished and extended, bit by bit."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast import files
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.generate.manifest import (
+    IMAGES,
+    MANIFEST,
+    SETTINGS,
+    Manifest,
+    Record,
+    read_manifest,
+    read_records,
+)
+from holdfast.names import ClassNames
+from holdfast.progress import progress
+from holdfast.settings import ImageSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from holdfast.generate.pipeline import Pipeline
+
+Place = tuple[int, int]  # an image's label and its index within the class
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is drawn: the classes, their prompts, how, and from which seed."""
+
+    classes: ClassNames
+    prompts: Sequence[Sequence[str]]
+    settings: ImageSettings
+    seed: int
+
+    def prompt(self, place: Place) -> str:
+        prompts = self.prompts[place[0]]
+        return prompts[place[1] % len(prompts)]
+
+    def image_seed(self, place: Place, attempt: int) -> int:
+        """Seed of one image: it does not depend on batches, order or other classes."""
+        return files.derive_seed(self.seed, self.classes.ids[place[0]], place[1], attempt)
+
+    def batches(self, turn: int, turns: int) -> list[list[Place]]:
+        """The images of generator `turn` of `turns`, all classes' first image before any second.
+
+        The grouping does not depend on what is there already: in another company a picture can
+        differ in its last bits.
+        """
+        indices = range(turn, self.settings.per_class, turns)
+        places = [(label, index) for index in indices for label in range(len(self.classes))]
+        size = self.settings.batch_size
+        return [places[start : start + size] for start in range(0, len(places), size)]
+
+
+def generate_images(
+    classes: ClassNames,
+    prompts: Sequence[Sequence[str]],
+    out: Path,
+    generator: str,
+    settings: ImageSettings,
+    *,
+    seed: int,
+    device: str = "auto",
+) -> Manifest:
+    """Draw `settings.per_class` images of every class into `out`, and record each.
+
+    generator: diffusers text-to-image pipelines, folders or hub ids (`id@revision`), separated by
+        commas; they take turns by image index. Image i of a class has prompt i mod their number.
+
+    A folder with images of the same settings is finished or extended; of more images than asked
+    for, the first are used. A missing or changed image is drawn again. Interrupted or not, the
+    images are the same to the bit as long as batch size and machine are; otherwise up to rounding.
+
+    Raises UsageError when `out` was made with other settings, HoldfastError when a pipeline cannot
+    be loaded or keeps drawing nothing.
+    """
+    from holdfast.generate import pipeline
+
+    job = Job(classes, prompts, settings, seed)
+    _check(job)
+    chosen, precision = pipeline.pick(device, settings.precision)
+    sources = pipeline.find(generator)
+    fixed = _must_match(job, [str(source) for source in sources], precision)
+    done = _prepare(out, job, fixed)
+    wanted = len(classes) * settings.per_class
+    with progress("drawing images", wanted, done=_count(done, settings)) as advance:
+        for turn, source in enumerate(sources):
+            missing = [b for b in job.batches(turn, len(sources)) if not done.issuperset(b)]
+            if not missing:
+                continue
+            with pipeline.loaded(source, chosen, precision) as pipe:
+                for batch in missing:
+                    for place, attempt, picture in _draw(job, pipe, batch):
+                        if place not in done:
+                            _save(out, job, pipe, precision, place, attempt, picture)
+                            advance(1)
+    return read_manifest(out)
+
+
+def _check(job: Job) -> None:
+    for name in ("per_class", "steps", "batch_size"):
+        if getattr(job.settings, name) < 1:
+            raise UsageError(f"images.{name} must be at least 1.")
+    if job.settings.redraws < 0:
+        raise UsageError("images.redraws must not be negative.")
+    if len(job.prompts) != len(job.classes) or not all(job.prompts):
+        raise UsageError("Every class needs at least one prompt.")
+
+
+def _must_match(job: Job, generators: list[str], precision: str) -> dict[str, Any]:
+    """The settings that an image depends on; a folder holds images of one set of them."""
+    return {
+        "generators": generators,
+        "seed": job.seed,
+        "guidance": job.settings.guidance,
+        "steps": job.settings.steps,
+        "size": job.settings.size,
+        "precision": precision,
+        "classes": job.classes.to_json(),
+        "prompts": hashlib.sha256(json.dumps([list(p) for p in job.prompts]).encode()).hexdigest(),
+    }
+
+
+def _prepare(out: Path, job: Job, fixed: dict[str, Any]) -> set[Place]:
+    """Make `out` ready to draw into; the places of images that are there and whole."""
+    path = out / SETTINGS
+    if path.exists():
+        earlier = files.read_json(path)
+        changed = [key for key, value in fixed.items() if earlier.get(key) != value]
+        if changed:
+            raise UsageError(
+                f"{out} holds images made with other settings ({_differences(earlier, fixed)}); "
+                "choose another folder, or the same settings to go on."
+            )
+    elif (out / IMAGES).exists():
+        raise UsageError(f"{out} holds a folder {IMAGES} that is not ours; choose another folder.")
+    with _writing(out):
+        files.remove_leftovers(out)
+        files.write_json(path, {"per_class": job.settings.per_class, **fixed})
+        job.classes.write(out / IMAGES)
+        return _verified(out, job.classes)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HoldfastError(
+            f"Cannot write to {out}: {error.strerror}; make room or choose another folder, and run "
+            "again to go on."
+        ) from None
+
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
+    long = ("classes", "prompts")  # their values say little
+    return ", ".join(
+        f"other {key}" if key in long else f"{key} {earlier.get(key)}, now {value}"
+        for key, value in now.items()
+        if earlier.get(key) != value
+    )
+
+
+def _verified(out: Path, classes: ClassNames) -> set[Place]:
+    """Places of recorded images whose file is unchanged; the manifest is left with these alone."""
+    labels = {class_id: label for label, class_id in enumerate(classes.ids)}
+    whole: dict[Place, Record] = {}
+    for record in read_records(out):
+        path = out / record.file
+        if path.is_file() and files.sha256(path) == record.sha256:
+            whole[labels[record.class_id], record.index] = record
+    lines = (json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in whole.values())
+    text = "".join(lines)
+    manifest = out / MANIFEST
+    if manifest.exists() and manifest.read_text(encoding="utf-8") != text:
+        files.write_text(manifest, text)
+    return set(whole)
+
+
+def _count(done: set[Place], settings: ImageSettings) -> int:
+    return sum(index < settings.per_class for _, index in done)
+
+
+def _draw(job: Job, pipe: Pipeline, batch: list[Place]) -> Iterator[tuple[Place, int, np.ndarray]]:
+    """Each image of a batch with the attempt that gave it; flawed ones are drawn again.
+
+    Raises HoldfastError when one is still flawed after `redraws` more attempts.
+    """
+    from holdfast.generate.pipeline import flaw
+
+    for attempt in range(job.settings.redraws + 1):
+        seeds = [job.image_seed(place, attempt) for place in batch]
+        pictures = pipe.draw([job.prompt(place) for place in batch], seeds, job.settings)
+        flaws = {place: flaw(picture) for place, picture in zip(batch, pictures, strict=True)}
+        for place, picture in zip(batch, pictures, strict=True):
+            if flaws[place] is None:
+                yield place, attempt, picture
+        batch = [place for place in batch if flaws[place]]
+        if not batch:
+            return
+    place = batch[0]
+    raise HoldfastError(
+        f"Image {place[1]} of the class {job.classes.names[place[0]]!r} came out {flaws[place]} "
+        f"{job.settings.redraws + 1} times in a row (prompt {job.prompt(place)!r}); change the "
+        "prompt or the generator, or raise images.redraws. The images so far are kept."
+    )
+
+
+def _save(
+    out: Path,
+    job: Job,
+    pipe: Pipeline,
+    precision: str,
+    place: Place,
+    attempt: int,
+    picture: np.ndarray,
+) -> None:
+    """Write the image, then its line: a kill in between leaves a file that is drawn over."""
+    label, index = place
+    png = _png(picture)
+    record = Record(
+        class_id=job.classes.ids[label],
+        name=job.classes.names[label],
+        index=index,
+        prompt=job.prompt(place),
+        seed=job.image_seed(place, attempt),
+        attempt=attempt,
+        generator=pipe.source.name,
+        revision=pipe.source.revision,
+        scheduler=pipe.scheduler,
+        guidance=job.settings.guidance,
+        steps=job.settings.steps,
+        width=picture.shape[1],
+        height=picture.shape[0],
+        precision=precision,
+        sha256=hashlib.sha256(png).hexdigest(),
+    )
+    with _writing(out):
+        with files.replacing(out / record.file) as temporary:
+            temporary.write_bytes(png)
+        files.append_line(out / MANIFEST, record.to_json())
+
+
+def _png(picture: np.ndarray) -> bytes:
+    """PNG file of a picture (height, width, 3) in 0..1."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray((picture.clip(0, 1) * 255).round().astype("uint8")).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What drawing would cost, from two images of each generator that were not kept."""
+
+    images: int
+    seconds_per_image: float
+    bytes_per_image: float
+
+    @property
+    def seconds(self) -> float:
+        return self.images * self.seconds_per_image
+
+    @property
+    def bytes(self) -> float:
+        return self.images * self.bytes_per_image
+
+    def __str__(self) -> str:
+        minutes, hours = self.seconds / 60, self.seconds / 3600
+        duration = f"{hours:.1f} hours" if hours >= 2 else f"{minutes:.1f} minutes"
+        return (
+            f"{self.images:,} images would take about {duration} "
+            f"({self.seconds_per_image:.2f} s each, one at a time) and "
+            f"{self.bytes / 1e6:,.1f} MB of disk ({self.bytes_per_image / 1e3:,.0f} kB each)."
+        )
+
+
+def estimate(
+    classes: ClassNames,
+    prompts: Sequence[Sequence[str]],
+    generator: str,
+    settings: ImageSettings,
+    *,
+    seed: int,
+    device: str = "auto",
+) -> Estimate:
+    """Time and disk for `generate_images`, from two images of each generator; nothing is written.
+
+    The first image warms up and only the second is timed. Drawn one at a time, they cost a GPU
+    more than in batches, so there the estimate is an upper bound. Raises as `generate_images`.
+    """
+    from holdfast.generate import pipeline
+
+    job = Job(classes, prompts, settings, seed)
+    _check(job)
+    chosen, precision = pipeline.pick(device, settings.precision)
+    seconds: list[float] = []
+    sizes: list[int] = []
+    for source in pipeline.find(generator):
+        with pipeline.loaded(source, chosen, precision) as pipe:
+            for place in ((0, 0), (1, 0)):
+                start = time.perf_counter()
+                picture = pipe.draw([job.prompt(place)], [job.image_seed(place, 0)], settings)[0]
+                elapsed = time.perf_counter() - start
+                sizes.append(len(_png(picture)))
+            seconds.append(elapsed)
+    return Estimate(
+        len(classes) * settings.per_class, sum(seconds) / len(seconds), sum(sizes) / len(sizes)
+    )

@@ -1,0 +1,233 @@
+"""Text-to-image pipelines of diffusers: find, pin, load, draw."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.settings import ImageSettings
+
+# Pixels lie between 0 and 1; a picture that varies less than this around its mean shows nothing.
+FLAT = 2 / 255
+
+
+@dataclass(frozen=True)
+class Source:
+    """A pipeline and the version of it that is used.
+
+    place: a folder, or a hub id; name: what the manifest calls it (a folder's own name, so that
+    it may move); revision: the commit, or a hash of the folder's configuration and weights.
+    """
+
+    place: str
+    name: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.revision}"
+
+
+@dataclass
+class Pipeline:
+    """A loaded diffusers pipeline with its source and its scheduler's name."""
+
+    source: Source
+    run: Any
+
+    @property
+    def scheduler(self) -> str:
+        return type(getattr(self.run, "scheduler", None)).__name__
+
+    def draw(
+        self, prompts: Sequence[str], seeds: Sequence[int], settings: ImageSettings
+    ) -> list[np.ndarray]:
+        """One picture (height, width, 3) in 0..1 for each prompt, each from a generator of its own.
+
+        Raises HoldfastError when memory runs out or the pipeline refuses the settings.
+        """
+        # On the CPU, so that every device starts from the same noise.
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        size = {"height": settings.size, "width": settings.size} if settings.size else {}
+        try:
+            return list(
+                self.run(
+                    prompt=list(prompts),
+                    generator=generators,
+                    guidance_scale=settings.guidance,
+                    num_inference_steps=settings.steps,
+                    output_type="np",
+                    **size,
+                ).images
+            )
+        except torch.OutOfMemoryError:
+            raise HoldfastError(
+                f"{self.source.name} ran out of memory with {len(prompts)} images at once; lower "
+                "images.batch_size (or images.size)."
+            ) from None
+        except (ValueError, TypeError) as error:
+            raise HoldfastError(
+                f"{self.source.name} refuses the settings: {_first_line(error)}"
+            ) from None
+
+
+def find(generator: str) -> list[Source]:
+    """The pipelines named in a comma-separated list, pinned but not loaded.
+
+    Raises UsageError for what is neither a folder nor a hub id, HoldfastError for what is missing.
+    """
+    places = [place.strip() for place in generator.split(",") if place.strip()]
+    if not places:
+        raise UsageError("No generator is named; give the hub id or folder of a pipeline.")
+    return [_find_one(place) for place in places]
+
+
+def _find_one(place: str) -> Source:
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        if not (folder / "model_index.json").is_file():
+            raise UsageError(
+                f"The folder {place} holds no diffusers pipeline: it lacks a model_index.json."
+            )
+        return Source(str(folder), folder.resolve().name, folder_hash(folder))
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", place) or place.startswith("."):
+        raise UsageError(f"The generator {place!r} is no folder here and no hub id (owner/name).")
+    from huggingface_hub import hf_hub_download
+
+    hub_id, _, revision = place.partition("@")
+    try:
+        index = hf_hub_download(hub_id, "model_index.json", revision=revision or None)
+    except Exception as error:
+        raise _missing(hub_id, revision, error) from None
+    # The cache keeps each commit in snapshots/<commit>/.
+    return Source(hub_id, hub_id, Path(index).parent.name)
+
+
+def folder_hash(folder: Path) -> str:
+    """12 hex digits over every file below `folder`: its name, size, and both ends of its content.
+
+    Both ends (1 MiB each) tell two trainings of one architecture apart without reading gigabytes.
+    """
+    end = 2**20
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        relative = path.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{relative.as_posix()}\0{size}\0".encode())
+        with path.open("rb") as handle:
+            digest.update(handle.read(end))
+            handle.seek(max(end, size - end))
+            digest.update(handle.read())
+    return digest.hexdigest()[:12]
+
+
+@contextmanager
+def loaded(source: Source, device: torch.device, precision: str) -> Iterator[Pipeline]:
+    """A pipeline on `device`, freed at the end, so that two are never in memory at once."""
+    pipeline = Pipeline(source, _load(source, device, precision))
+    try:
+        yield pipeline
+    finally:
+        pipeline.run = None
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _load(source: Source, device: torch.device, precision: str) -> Any:
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    folder = source.place
+    if not Path(folder).is_dir():
+        try:
+            folder = DiffusionPipeline.download(source.place, revision=source.revision)
+        except Exception as error:
+            raise _missing(source.place, source.revision, error) from None
+    try:
+        with _quiet():
+            run = AutoPipelineForText2Image.from_pretrained(folder, dtype=dtypes[precision])
+            run = run.to(device)
+    except torch.OutOfMemoryError:
+        raise HoldfastError(f"{source.name} does not fit into the memory of {device}.") from None
+    except Exception as error:
+        # Files written by others can fail in any way; the user needs the name and the reason.
+        raise HoldfastError(
+            f"{source.place} cannot be loaded as a text-to-image pipeline: {_first_line(error)}"
+        ) from None
+    run.set_progress_bar_config(disable=True)
+    return run
+
+
+def _missing(hub_id: str, revision: str, error: Exception) -> HoldfastError:
+    pinned = f" --revision {revision}" if revision else ""
+    return HoldfastError(
+        f"The generator {hub_id!r} is neither on this machine nor could it be fetched "
+        f"({_first_line(error)}). Fetch it with a network: hf download {hub_id}{pinned} --include "
+        "model_index.json --include '*/*'; or name a folder that holds a diffusers pipeline, or "
+        "`pocket` for the small one that comes along."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading without the bars of both libraries; downloads, outside of it, keep theirs."""
+    from diffusers.utils import logging as ours
+    from transformers.utils import logging as theirs
+
+    before = [(log, log.is_progress_bar_enabled()) for log in (ours, theirs)]
+    for log, _ in before:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, enabled in before:
+            if enabled:
+                log.enable_progress_bar()
+
+
+def flaw(picture: np.ndarray) -> str | None:
+    """What is wrong with a picture (height, width, 3) in 0..1: NaN, black, flat; or None.
+
+    Half precision overflows into NaN, and safety checkers replace what they suspect by black.
+    """
+    if not np.isfinite(picture).all():
+        return "not a number"
+    if picture.max() < FLAT:
+        return "black"
+    return "flat" if picture.std(axis=(0, 1)).max() < FLAT else None
+
+
+def pick(device: str, precision: str) -> tuple[torch.device, str]:
+    """The device and precision behind `auto`; UsageError for what this machine cannot do."""
+    if device == "auto":
+        chosen = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    else:
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError, NotImplementedError):
+            raise UsageError(
+                f"The device {device!r} cannot be used on this machine; take 'auto' or 'cpu'."
+            ) from None
+    if precision == "auto":
+        precision = "fp16" if chosen.type == "cuda" else "fp32"
+    if precision == "fp16" and chosen.type == "cpu":
+        raise UsageError("images.precision fp16 needs a GPU; take fp32 or auto on the CPU.")
+    return chosen, precision

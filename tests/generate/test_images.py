@@ -1,0 +1,254 @@
+import json
+import multiprocessing
+import time
+import weakref
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from holdfast.data.folders import scan
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import derive_seed, read_lines
+from holdfast.generate import estimate, generate_images, pipeline, read_manifest
+from holdfast.names import from_names
+from holdfast.settings import ImageSettings
+
+CLASSES = from_names(["cat", "F-16A/B", "red fox"])
+PROMPTS = [[f"a photo of a {name}.", f"a {name}."] for name in CLASSES]
+FAST = {"steps": 2, "per_class": 4, "batch_size": 5}
+
+
+def draw(out, generator, prompts=PROMPTS, seed=0, **settings):
+    return generate_images(
+        CLASSES, prompts, out, str(generator), ImageSettings(**FAST | settings), seed=seed,
+        device="cpu",
+    )  # fmt: skip
+
+
+def hashes(manifest):
+    return {record.file: record.sha256 for record in manifest.records}
+
+
+@pytest.fixture(scope="module")
+def whole(diffusion, tmp_path_factory):
+    return draw(tmp_path_factory.mktemp("whole") / "out", diffusion)
+
+
+def test_every_image_is_recorded(whole, diffusion):
+    assert len(whole.records) == len(list(whole.folder.rglob("*.png"))) == 12
+    assert whole.labels == [0] * 4 + [1] * 4 + [2] * 4
+    record = whole.records[5]
+    assert (record.name, record.index, record.prompt) == ("F-16A/B", 1, "a F-16A/B.")
+    assert record.seed == derive_seed(0, CLASSES.ids[1], 1, 0)
+    assert (record.generator, record.scheduler) == ("tiny-diffusion", "DDIMScheduler")
+    assert record.revision == pipeline.folder_hash(diffusion)
+    with Image.open(whole.paths[5]) as image:
+        assert image.size == (record.width, record.height) == (32, 32)
+    assert len({record.sha256 for record in whole.records}) == 12
+    assert not list(whole.folder.rglob(".*"))
+
+
+def test_scan_reads_what_was_generated(whole):
+    data = scan(whole.folder)
+    assert data.paths == whole.paths
+    assert data.classes == CLASSES
+    reordered = from_names(["red fox", "cat", "F-16A/B", "more"])
+    assert scan(whole.folder, reordered).labels == [1] * 4 + [2] * 4 + [0] * 4
+    assert scan(whole.folder / "images", CLASSES).labels.count(1) == 4
+    with pytest.raises(UsageError, match="'red fox', which is not one of the 2"):
+        scan(whole.folder, from_names(["cat", "F-16A/B"]))
+
+
+def test_pixels_do_not_depend_on_the_batch_beyond_rounding(whole, diffusion, tmp_path):
+    alone = draw(tmp_path / "out", diffusion, batch_size=1)
+    for one, other in zip(alone.paths, whole.paths, strict=True):
+        difference = np.asarray(Image.open(one), int) - np.asarray(Image.open(other), int)
+        assert np.abs(difference).max() <= 1
+
+
+def test_killed_at_any_moment_it_ends_in_the_same_images(whole, diffusion, tmp_path):
+    out = tmp_path / "out"
+    fork = multiprocessing.get_context("fork")
+    for lines in (1, 5, 8):
+        process = fork.Process(target=draw, args=(out, diffusion))
+        process.start()
+        while len(read_lines(out / "manifest.jsonl")) < lines and process.is_alive():
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+    with pytest.raises(HoldfastError, match="still lacks"):
+        scan(out)
+    assert hashes(draw(out, diffusion)) == hashes(whole)
+    lines = read_lines(out / "manifest.jsonl")
+    assert len(lines) == len({(line["class_id"], line["index"]) for line in lines}) == 12
+    assert not list(out.rglob(".*"))
+
+
+def test_what_is_missing_or_changed_is_drawn_again(whole, diffusion, tmp_path):
+    out = tmp_path / "out"
+    first = draw(out, diffusion)
+    first.paths[0].unlink()
+    first.paths[7].write_bytes(b"x")
+    manifest = out / "manifest.jsonl"
+    cut = manifest.read_bytes()[:-10]
+    manifest.write_bytes(cut)
+    (out / "images" / "cat" / ".00000.png.1.holdfast-tmp").write_bytes(b"")
+    assert hashes(draw(out, diffusion)) == hashes(whole)
+    assert len(read_lines(manifest)) == 12
+    before = manifest.read_bytes()
+    draw(out, diffusion)
+    assert manifest.read_bytes() == before
+
+
+def test_a_folder_grows_and_fewer_images_are_its_first(whole, diffusion, tmp_path):
+    out = tmp_path / "out"
+    few = draw(out, diffusion, per_class=1, batch_size=3)
+    assert len(few.records) == 3
+    more = draw(out, diffusion, batch_size=3)
+    straight = draw(tmp_path / "straight", diffusion, batch_size=3)
+    assert hashes(more) == hashes(straight)
+    fewer = draw(out, diffusion, per_class=2, batch_size=3)
+    assert [record.index for record in fewer.records] == [0, 1] * 3
+    assert len(scan(out)) == 6
+    assert len(list(out.rglob("*.png"))) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"guidance": 7.5}, r"guidance 5\.0, now 7\.5"),
+        ({"steps": 3, "seed": 1}, "seed 0, now 1, steps 2, now 3"),
+        ({"prompts": [["x"]] * 3}, "other prompts"),
+    ],
+)
+def test_other_settings_need_another_folder(whole, diffusion, changes, message):
+    before = (whole.folder / "generation.json").read_bytes()
+    with pytest.raises(UsageError, match=message):
+        draw(whole.folder, diffusion, **changes)
+    assert (whole.folder / "generation.json").read_bytes() == before
+
+
+def test_a_folder_of_someone_else_is_left_alone(diffusion, tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UsageError, match="not ours"):
+        draw(tmp_path, diffusion)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HoldfastError, match="Cannot write to"):
+        draw(tmp_path / "file" / "out", diffusion)
+
+
+def test_generators_take_turns_and_are_never_two_in_memory(whole, diffusion, tmp_path, monkeypatch):
+    import tiny
+
+    other = tiny.diffusion_folder(tmp_path / "other", seed=1)
+    loads, load = [], pipeline._load
+
+    def watched(*arguments):
+        assert all(reference() is None for reference in loads)
+        run = load(*arguments)
+        loads.append(weakref.ref(run))
+        return run
+
+    monkeypatch.setattr(pipeline, "_load", watched)
+    manifest = draw(tmp_path / "out", f"{diffusion}, {other}")
+    assert len(loads) == 2
+    assert [r.generator for r in manifest.records[:4]] == ["tiny-diffusion", "other"] * 2
+    assert manifest.records[0].revision != manifest.records[1].revision
+    # Once all is there, nothing is loaded.
+    draw(tmp_path / "out", f"{diffusion}, {other}")
+    assert len(loads) == 2
+
+
+class Flawed:
+    """Stands for a pipeline whose pictures of some prompts come out black so many times."""
+
+    def __init__(self, times, value=0.0):
+        self.times, self.value = times, value
+        self.drawn = []
+
+    def __call__(self, pipe, prompts, seeds, settings):
+        self.drawn.append(list(seeds))
+        pictures = [np.random.default_rng(seed).random((8, 8, 3)) for seed in seeds]
+        if len(self.drawn) <= self.times:
+            pictures = [
+                np.full((8, 8, 3), self.value) if "fox" in prompt else picture
+                for prompt, picture in zip(prompts, pictures, strict=True)
+            ]
+        return pictures
+
+    def install(self, monkeypatch):
+        monkeypatch.setattr(pipeline.Pipeline, "draw", lambda *a: self(*a))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7, np.nan])
+def test_flawed_images_are_drawn_again_from_a_recorded_seed(
+    diffusion, tmp_path, monkeypatch, value
+):
+    flawed = Flawed(2, value)
+    flawed.install(monkeypatch)
+    manifest = draw(tmp_path, diffusion, per_class=1)
+    assert [len(seeds) for seeds in flawed.drawn] == [3, 1, 1]
+    assert [record.attempt for record in manifest.records] == [0, 0, 2]
+    assert manifest.records[2].seed == derive_seed(0, "red_fox", 0, 2)
+    assert manifest.redraws == 2
+
+
+def test_an_image_that_never_comes_out_is_an_error(diffusion, tmp_path, monkeypatch):
+    Flawed(100).install(monkeypatch)
+    with pytest.raises(HoldfastError, match="class 'red fox' came out black 3 times in a row"):
+        draw(tmp_path, diffusion, redraws=2)
+    assert len(read_lines(tmp_path / "manifest.jsonl")) > 0
+    with pytest.raises(HoldfastError, match="still lacks"):
+        read_manifest(tmp_path)
+
+
+def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path, monkeypatch):
+    from holdfast import files
+
+    append, calls = files.append_line, []
+
+    def full(path, value):
+        calls.append(path)
+        if len(calls) == 6:
+            raise OSError(28, "No space left on device")
+        append(path, value)
+
+    monkeypatch.setattr(files, "append_line", full)
+    with pytest.raises(HoldfastError, match="No space left on device"):
+        draw(tmp_path, diffusion)
+    assert hashes(draw(tmp_path, diffusion)) == hashes(whole)
+
+
+@pytest.mark.parametrize("setting", ["per_class", "steps", "batch_size"])
+def test_numbers_below_one_are_refused(diffusion, tmp_path, setting):
+    with pytest.raises(UsageError, match=f"images.{setting} must be at least 1"):
+        draw(tmp_path, diffusion, **{setting: 0})
+    assert not list(tmp_path.iterdir())
+
+
+def test_estimate_leaves_nothing(diffusion, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cost = estimate(
+        CLASSES,
+        PROMPTS,
+        str(diffusion),
+        ImageSettings(steps=2, per_class=100),
+        seed=0,
+        device="cpu",
+    )
+    assert cost.images == 300
+    assert cost.seconds == 300 * cost.seconds_per_image > 0
+    assert 300 < cost.bytes_per_image < 4000
+    assert "300 images would take about" in str(cost)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_manifest_of_another_version_is_one_sentence(whole, tmp_path):
+    (tmp_path / "images").mkdir()
+    CLASSES.write(tmp_path / "images")
+    (tmp_path / "generation.json").write_text(json.dumps({"per_class": 1}))
+    (tmp_path / "manifest.jsonl").write_text('{"file": "a.png"}\n')
+    with pytest.raises(HoldfastError, match="another version"):
+        read_manifest(tmp_path)

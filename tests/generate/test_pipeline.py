@@ -1,0 +1,126 @@
+import shutil
+import subprocess
+import sys
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.generate import pipeline
+from holdfast.settings import ImageSettings
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_flaws():
+    noise = np.random.default_rng(0).random((32, 32, 3))
+    assert pipeline.flaw(noise) is None
+    assert pipeline.flaw(noise * 0.05) is None
+    assert pipeline.flaw(np.zeros_like(noise)) == "black"
+    assert pipeline.flaw(np.ones_like(noise) * (0.2, 0.5, 0.9)) == "flat"
+    noise[3, 3, 0] = np.nan
+    assert pipeline.flaw(noise) == "not a number"
+
+
+def test_folder_hash_tells_weights_apart(diffusion, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(diffusion, copy)
+    assert pipeline.folder_hash(copy) == pipeline.folder_hash(diffusion)
+    (copy / ".git").write_text("")
+    assert pipeline.folder_hash(copy) == pipeline.folder_hash(diffusion)
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert pipeline.folder_hash(copy) != pipeline.folder_hash(diffusion)
+
+
+@pytest.mark.parametrize(
+    ("generator", "message"),
+    [
+        (" , ", "No generator is named"),
+        ("./nowhere", "no folder here and no hub id"),
+        ("/no/where/at/all", "no folder here and no hub id"),
+        ("a b", "no folder here and no hub id"),
+    ],
+)
+def test_what_names_no_pipeline_is_refused(generator, message):
+    with pytest.raises(UsageError, match=message):
+        pipeline.find(generator)
+
+
+def test_a_folder_without_a_pipeline(tmp_path):
+    with pytest.raises(UsageError, match=r"lacks a model_index\.json"):
+        pipeline.find(str(tmp_path))
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StrangePipeline"}')
+    [source] = pipeline.find(str(tmp_path))
+    cpu = torch.device("cpu")
+    with (
+        pytest.raises(HoldfastError, match="cannot be loaded"),
+        pipeline.loaded(source, cpu, "fp32"),
+    ):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, diffusion):
+    """A hub cache that holds the tiny pipeline as owner/tiny, at one commit of `main`."""
+    repository = tmp_path / "models--owner--tiny"
+    shutil.copytree(diffusion, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_hub_weights_are_pinned_to_their_commit(hub):
+    [source] = pipeline.find("owner/tiny")
+    assert source == pipeline.Source("owner/tiny", "owner/tiny", COMMIT)
+    assert pipeline.find(f"owner/tiny@{COMMIT}") == [source]
+    with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
+        assert pipe.scheduler == "DDIMScheduler"
+        [picture] = pipe.draw(["a cat"], [1], ImageSettings(steps=1))
+    assert picture.shape == (32, 32, 3)
+    assert pipe.run is None
+
+
+def test_missing_hub_weights_name_the_command(hub):
+    with pytest.raises(HoldfastError, match="hf download owner/none --revision v1 --include"):
+        pipeline.find("owner/none@v1")
+    (hub / "models--owner--tiny" / "snapshots" / COMMIT / "unet" / "config.json").unlink()
+    [source] = pipeline.find("owner/tiny")
+    with (
+        pytest.raises(HoldfastError, match="owner/tiny"),
+        pipeline.loaded(source, torch.device("cpu"), "fp32"),
+    ):
+        pass
+
+
+def test_size_and_refused_settings(diffusion):
+    [source] = pipeline.find(str(diffusion))
+    with pipeline.loaded(source, torch.device("cpu"), "bf16") as pipe:
+        [picture] = pipe.draw(["a cat"], [1], ImageSettings(steps=1, size=16))
+        assert picture.shape == (16, 16, 3)
+        with pytest.raises(
+            HoldfastError, match=r"tiny-diffusion refuses the settings: .*divisible"
+        ):
+            pipe.draw(["a cat"], [1], ImageSettings(steps=1, size=17))
+
+
+def test_device_and_precision():
+    assert pipeline.pick("cpu", "auto") == (torch.device("cpu"), "fp32")
+    assert pipeline.pick("cpu", "bf16")[1] == "bf16"
+    with pytest.raises(UsageError, match="needs a GPU"):
+        pipeline.pick("cpu", "fp16")
+    with pytest.raises(UsageError, match="'nonsense' cannot be used"):
+        pipeline.pick("nonsense", "auto")
+
+
+def test_the_manifest_imports_nothing_heavy():
+    code = (
+        "import sys, holdfast.generate;"
+        "assert not {'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
