@@ -51,6 +51,13 @@ def test_what_names_no_pipeline_is_refused(generator, message):
         pipeline.find(generator)
 
 
+def test_several_pipelines_and_a_comma_in_a_folder(diffusion, tmp_path):
+    copy = tmp_path / "one, two"
+    shutil.copytree(diffusion, copy)
+    assert [source.name for source in pipeline.find(str(copy))] == ["one, two"]
+    assert len(pipeline.find(f"{diffusion}, {diffusion}")) == 2
+
+
 def test_a_folder_without_a_pipeline(tmp_path):
     with pytest.raises(UsageError, match=r"lacks a model_index\.json"):
         pipeline.find(str(tmp_path))

@@ -85,7 +85,9 @@ def find(generator: str) -> list[Source]:
 
     Raises UsageError for what is neither a folder nor a hub id, HoldfastError for what is missing.
     """
-    places = [place.strip() for place in generator.split(",") if place.strip()]
+    whole = Path(generator).expanduser().is_dir()  # a folder's name may hold a comma
+    parts = [generator] if whole and generator else generator.split(",")
+    places = [part.strip() for part in parts if part.strip()]
     if not places:
         raise UsageError("No generator is named; give the hub id or folder of a pipeline.")
     return [_find_one(place) for place in places]
