@@ -10,6 +10,7 @@ FLOW = [
     "files",
     "progress",
     "settings",
+    "device",
     "runs",
     "names",
     "prompts",

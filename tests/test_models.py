@@ -15,7 +15,6 @@ from holdfast.models import (
     encode_text,
     load_classifier,
     load_clip,
-    pick_device,
     text_head,
 )
 from holdfast.names import from_names
@@ -153,11 +152,3 @@ def test_quickgelu_follows_the_weights(tmp_path, clip_folder):
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(clip.model.visual(images), again.model.visual(images))
-
-
-def test_devices():
-    assert pick_device("cpu").type == "cpu"
-    with pytest.raises(UsageError, match="cannot be used"):
-        pick_device("cuda:97")
-    with pytest.raises(UsageError, match="cannot be used"):
-        pick_device("tpu")

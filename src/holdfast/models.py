@@ -18,26 +18,12 @@ from torch import Tensor, nn
 from holdfast import names
 from holdfast.data.batches import ImageBatch
 from holdfast.data.folders import read_image
+from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, near
 from holdfast.files import replacing, write_json
 from holdfast.names import ClassNames
 
 Transform = Callable[[Image.Image], Tensor]
-
-
-def pick_device(device: str) -> torch.device:
-    """`auto` is the first accelerator there is, else the CPU; UsageError for an absent one."""
-    if device == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found if found is not None else torch.device("cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise UsageError(
-            f"The device {device!r} cannot be used on this machine; take 'auto' or 'cpu'."
-        ) from None
-    return chosen
 
 
 @dataclass

@@ -89,7 +89,7 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class TrainSettings(Optimisation):
-    """Fine-tuning on the generated images (RegFT, section 4.1; values of its public code).
+    """Fine-tuning on the generated images (RegFT; values of its public code).
 
     Args:
         epochs: passes over the images.

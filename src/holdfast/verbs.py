@@ -18,7 +18,7 @@ from holdfast.data.folders import LabelledImages, find_images, scan
 from holdfast.errors import UsageError
 from holdfast.evaluate import Scores, domain_gap, feature_diversity, is_correct, score, verdict
 from holdfast.files import replacing, write_json
-from holdfast.generate import Estimate, estimate, generate_images
+from holdfast.generate import Estimate, estimate, generate_images, read_manifest
 from holdfast.methods.transfer import (
     SWEEP,
     AlphaChoice,
@@ -36,7 +36,7 @@ from holdfast.methods.transfer import (
 from holdfast.models import CLIP, Classifier, load_classifier, load_clip, text_head
 from holdfast.names import ClassNames
 from holdfast.progress import progress
-from holdfast.prompts import prompts_for
+from holdfast.prompts import expand_templates, prompts_for
 from holdfast.report import write_report
 from holdfast.runs import Records, environment, open_run, peak_memory, plain
 from holdfast.settings import (
@@ -62,12 +62,14 @@ def generate(settings: GenerateSettings) -> Path | Estimate:
         str(pocket.path("diffusion")) if part.strip() == "pocket" else part.strip()
         for part in settings.generator.split(",")
     )
-    work = {"seed": settings.seed, "device": settings.device}
+    seed, device = settings.seed, settings.device
     if settings.dry_run:
-        prompts = prompts_for(classes, settings.prompts, None)
-        return estimate(classes, prompts, source, settings.images, **work)
+        prompts = prompts_for(classes, settings.prompts)
+        return estimate(classes, prompts, source, settings.images, seed=seed, device=device)
     prompts = prompts_for(classes, settings.prompts, settings.out / "descriptions.json")
-    generate_images(classes, prompts, settings.out, source, settings.images, **work)
+    generate_images(
+        classes, prompts, settings.out, source, settings.images, seed=seed, device=device
+    )
     return settings.out
 
 
@@ -138,6 +140,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
             "requested": None if own else len(classes) * settings.images.per_class,
             "generated": available,
             "filtered": available - len(images),
+            "redrawn": 0 if own else read_manifest(images.root).redraws,
             "unreadable": [str(path) for path in unreadable],
         },
     }
@@ -166,6 +169,9 @@ def check(settings: TransferSettings) -> None:
     for name in ("epochs", "batch_size"):
         if getattr(settings.train, name) < 1:
             raise UsageError(f"train.{name} must be at least 1.")
+    for prompts in (settings.prompts, settings.head_prompts):
+        if prompts is not None:
+            expand_templates(prompts.templates)
 
 
 def load(model: str, pretrained: str, device: str, seed: int) -> CLIP:
@@ -318,7 +324,7 @@ def diagnostics(
     generated: LabelledImages,
     settings: TrainSettings,
 ) -> dict[str, Any]:
-    """Domain gap and feature diversity (RegFT, section 3.1), on at most 1,000 images of a kind.
+    """Domain gap and feature diversity as RegFT looks at them, on at most 1,000 images of a kind.
 
     The gap is the original model's; diversity is that of the original, the fine-tuned and the
     ensembled model.

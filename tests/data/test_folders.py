@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from holdfast.data.folders import UnreadableImage, merge, read_image, scan
+from holdfast.data.folders import UnreadableImage, read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.names import from_names
 
@@ -152,15 +152,3 @@ def test_nothing_to_read_is_an_error(tmp_path):
         scan(tmp_path)
     with pytest.raises(UsageError, match="No class is called like the folders 'a'"):
         scan(tmp_path, from_names(["x", "y"]))
-
-
-def test_merge_relabels_by_name(tmp_path):
-    for name in ("one/a/x.png", "one/b/x.png", "two/B/y.png", "two/A/y.png", "three/c/z.png"):
-        save(tmp_path / name)
-    one, two = scan(tmp_path / "one"), scan(tmp_path / "two")
-    both = merge([one, two])
-    assert both.labels == [0, 1, 0, 1]
-    assert both.roots == [tmp_path / "one", tmp_path / "two"]
-    save(tmp_path / "three" / "a" / "z.png")
-    with pytest.raises(UsageError, match="'c', which is not one of the 2 given"):
-        merge([one, scan(tmp_path / "three")])

@@ -80,13 +80,13 @@ def _rgb(image: Image.Image) -> Image.Image:
 class LabelledImages:
     """Image files and their classes, in a fixed order.
 
-    labels: of each path, an index into `classes`; roots: the folders they were found in.
+    labels: of each path, an index into `classes`; root: the folder they were found in.
     """
 
     paths: list[Path]
     labels: list[int]
     classes: ClassNames
-    roots: list[Path]
+    root: Path
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -129,12 +129,12 @@ def scan(root: Path, classes: ClassNames | None = None) -> LabelledImages:
             )
         paths += found
         labels += [matched[folder]] * len(found)
-    return LabelledImages(paths, labels, classes, [root])
+    return LabelledImages(paths, labels, classes, root)
 
 
 def _scan_generated(root: Path, classes: ClassNames | None) -> LabelledImages:
     manifest = read_manifest(root)
-    own = LabelledImages(manifest.paths, manifest.labels, manifest.classes, [root])
+    own = LabelledImages(manifest.paths, manifest.labels, manifest.classes, root)
     return own if classes is None else relabel(own, classes)
 
 
@@ -184,20 +184,8 @@ def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
     for name in data.classes.names:
         if len(classes.matches(name)) != 1:
             raise UsageError(
-                f"{data.roots[0]} holds the class {name!r}, which is not one of the "
+                f"{data.root} holds the class {name!r}, which is not one of the "
                 f"{len(classes)} given{near(name, classes.names)}."
             )
         labels.append(classes.index(name))
-    return LabelledImages(data.paths, [labels[i] for i in data.labels], classes, data.roots)
-
-
-def merge(parts: Sequence[LabelledImages]) -> LabelledImages:
-    """Images of several roots one after the other, labelled by the classes of the first."""
-    first = parts[0]
-    same = [relabel(part, first.classes) for part in parts]
-    return LabelledImages(
-        [path for part in same for path in part.paths],
-        [label for part in same for label in part.labels],
-        first.classes,
-        [root for part in same for root in part.roots],
-    )
+    return LabelledImages(data.paths, [labels[i] for i in data.labels], classes, data.root)

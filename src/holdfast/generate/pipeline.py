@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.settings import ImageSettings
 
@@ -218,16 +219,7 @@ def flaw(picture: np.ndarray) -> str | None:
 
 def pick(device: str, precision: str) -> tuple[torch.device, str]:
     """The device and precision behind `auto`; UsageError for what this machine cannot do."""
-    if device == "auto":
-        chosen = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    else:
-        try:
-            chosen = torch.device(device)
-            torch.empty(0, device=chosen)
-        except (RuntimeError, AssertionError, NotImplementedError):
-            raise UsageError(
-                f"The device {device!r} cannot be used on this machine; take 'auto' or 'cpu'."
-            ) from None
+    chosen = pick_device(device)
     if precision == "auto":
         precision = "fp16" if chosen.type == "cuda" else "fp32"
     if precision == "fp16" and chosen.type == "cpu":

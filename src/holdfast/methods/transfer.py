@@ -1,8 +1,8 @@
 """Name-only transfer: RegFT (arXiv 2406.05432).
 
 Fine-tune CLIP's image tower and a head built from text on generated images, with variance and
-covariance regularisation against the gap between generated and real ones (section 3.2), then
-average the weights with the original ones (section 3.3).
+covariance regularisation against the gap between generated and real ones, then average the weights
+with the original ones.
 """
 
 from __future__ import annotations
@@ -190,8 +190,19 @@ class AlphaChoice:
 
 
 def choose_alpha(logits: Mapping[float, Tensor], labels: Tensor) -> AlphaChoice:
-    """Choose alpha on held-out generated images, without any real one."""
-    raise NotImplementedError
+    """Choose alpha on held-out generated images, without any real one.
+
+    logits: {alpha: (n, classes)}, those of alpha 0 among them; labels: (n,).
+    """
+    zero_shot = logits[0.0].argmax(dim=-1)
+    proxy = {}
+    for alpha, values in logits.items():
+        predicted = values.argmax(dim=-1)
+        learned = (predicted == labels).float().mean().item()
+        kept = (predicted == zero_shot).float().mean().item()
+        proxy[alpha] = 0.5 * (learned + kept)
+    best = max(sorted(proxy), key=lambda alpha: proxy[alpha])
+    return AlphaChoice(best, "auto", "chosen on held-out generated images", proxy)
 
 
 def subset(data: LabelledImages, keep: Sequence[int]) -> LabelledImages:
