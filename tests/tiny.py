@@ -73,12 +73,17 @@ def clip_tokenizer():
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
+PREPROCESS = {
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+
 def clip_folder(folder: Path, seed: int = 0) -> Path:
     """An open_clip `local-dir` folder: CLIP for 32 px images with open_clip's own tokenizer."""
-    import json
-
     import open_clip
-    from safetensors.torch import save_file
 
     torch.manual_seed(seed)
     config = {
@@ -98,18 +103,51 @@ def clip_folder(folder: Path, seed: int = 0) -> Path:
             "layers": 1,
         },
     }
-    preprocess = {
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
+    return save_open_clip(folder, open_clip.CLIP(**config), config)
+
+
+def siglip_folder(folder: Path, seed: int = 0) -> Path:
+    """The same of SigLIP's kind: timm tower, no causal mask, logit bias, a tokenizer of its own."""
+    import open_clip
+
+    torch.manual_seed(seed)
+    tokenizer = clip_tokenizer()
+    tokenizer.save_pretrained(folder)
+    config = {
+        "embed_dim": 64,
+        "init_logit_bias": -10,
+        "vision_cfg": {
+            "image_size": 160,
+            "timm_model_name": "test_vit3",
+            "timm_model_pretrained": False,
+            "timm_pool": "",
+            "timm_proj": "linear",
+        },
+        "text_cfg": {
+            "context_length": 32,
+            "vocab_size": len(tokenizer),
+            "hf_tokenizer_name": "bytes",
+            "width": 32,
+            "heads": 2,
+            "layers": 1,
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+        },
     }
+    model = open_clip.CustomTextCLIP(**config)
+    return save_open_clip(folder, model, {**config, "custom_text": True})
+
+
+def save_open_clip(folder: Path, model: torch.nn.Module, config: dict) -> Path:
+    """Write a model and its configuration as open_clip reads them."""
+    import json
+
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
-    whole = {"model_cfg": config, "preprocess_cfg": preprocess}
+    whole = {"model_cfg": config, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(whole))
-    weights = open_clip.CLIP(**config).state_dict()
-    save_file(
-        {name: tensor.contiguous() for name, tensor in weights.items()},
-        folder / "open_clip_model.safetensors",
-    )
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
     return folder
