@@ -49,6 +49,7 @@ from holdfast.settings import (
     TrainSettings,
     TransferSettings,
 )
+from holdfast.weights import Weights
 
 # Held-out images for `--alpha auto` are asked for in other words than the training images.
 SECOND_STYLE = PromptSettings(templates="simple")
@@ -110,21 +111,8 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
     unreadable = train(classifier, images, settings, run, records)
     clock.append(time.monotonic())
 
-    tuned = classifier.weights()
-    merge = linear_merge(original, tuned)
-    if settings.merge == "fisher":
-        sample = [b.images for b in evaluation(spread(images, 256), clip, settings.train, 1)]
-        merge = fisher_weighted_merge(classifier, original, tuned, sample, settings.seed)
-    choice = AlphaChoice.fixed(settings.alpha) if settings.alpha != "auto" else None
-    if choice is None:
-        assert held_out is not None
-        batches = evaluation(held_out, clip, settings.train)
-        choice = choose_alpha(
-            *sweep(classifier, merge, SWEEP, batches, total=len(held_out), label="choosing alpha")[
-                :2
-            ]
-        )
-
+    merge = merging(classifier, original, images, settings)
+    choice = choose(classifier, merge, held_out, settings)
     result: dict[str, Any] = {
         "title": "Name-only transfer",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -177,7 +165,8 @@ def check(settings: TransferSettings) -> None:
 def load(model: str, pretrained: str, device: str, seed: int) -> CLIP:
     """`load_clip`, with `pocket` for the embedded model."""
     name = f"local-dir:{pocket.path('clip')}" if model == "pocket" else model
-    return load_clip(name, pretrained, device, seed)
+    clip = load_clip(name, pretrained, device, seed)
+    return replace(clip, name="pocket") if model == "pocket" else clip
 
 
 def generation(settings: TransferSettings, out: Path) -> GenerateSettings:
@@ -248,6 +237,37 @@ def train(
         save_file({name: t.contiguous() for name, t in classifier.weights().items()}, temporary)
     checkpoint.unlink(missing_ok=True)
     return unreadable
+
+
+def merging(
+    classifier: Classifier,
+    original: Weights,
+    images: LabelledImages,
+    settings: TransferSettings,
+) -> Merge:
+    """alpha -> weights between the original ones and the classifier's as it is now."""
+    tuned = classifier.weights()
+    if settings.merge == "linear":
+        return linear_merge(original, tuned)
+    some = evaluation(spread(images, 256), classifier.clip, settings.train, batch_size=1)
+    sample = [batch.images for batch in some]
+    return fisher_weighted_merge(classifier, original, tuned, sample, settings.seed)
+
+
+def choose(
+    classifier: Classifier,
+    merge: Merge,
+    held_out: LabelledImages | None,
+    settings: TransferSettings,
+) -> AlphaChoice:
+    """The alpha that the user set, or the one that held-out generated images speak for."""
+    if settings.alpha != "auto" or held_out is None:
+        return AlphaChoice.fixed(float(settings.alpha))
+    batches = evaluation(held_out, classifier.clip, settings.train)
+    logits, labels, _ = sweep(
+        classifier, merge, SWEEP, batches, total=len(held_out), label="choosing alpha"
+    )
+    return choose_alpha(logits, labels)
 
 
 def evaluation(
