@@ -41,7 +41,7 @@ class Task:
     test_images: int | None
 
 
-TASKS = (Task("digits", 64, None), Task("textures", 64, 100), Task("things", 32, 50))
+TASKS = (Task("digits", 32, None), Task("textures", 32, 50), Task("things", 16, 20))
 
 # One setting each. All train on the same generated images, but for the upper reference.
 VARIANTS: dict[str, dict[str, Any]] = {

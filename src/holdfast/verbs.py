@@ -92,7 +92,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
     clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
     # Alpha and the merge come after training, unless they decide which images it may use.
     later = () if own else ("alpha", "merge")
-    run = open_run(settings.out, settings, free=("evaluate", "device", "dry_run", *later))
+    run = open_run(settings.out, settings, free=("out", "evaluate", "device", "dry_run", *later))
 
     head_prompts = settings.head_prompts or settings.prompts
     prompts = prompts_for(classes, head_prompts, run / "head-descriptions.json")

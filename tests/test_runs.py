@@ -1,0 +1,58 @@
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import UsageError
+from holdfast.runs import Records, open_run
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    out: Path = Path("x")
+    seed: int = 0
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_a_run_folder_holds_what_reproduces_it(tmp_path):
+    run = open_run(tmp_path / "run", Settings())
+    assert json.loads((run / "settings.json").read_text()) == {
+        "out": "x",
+        "seed": 0,
+        "inner": {"rate": 0.1},
+    }
+    versions = json.loads((run / "environment.json").read_text())["packages"]
+    assert {"holdfast", "torch", "diffusers"} <= versions.keys()
+
+
+def test_only_the_same_settings_open_it_again(tmp_path):
+    run = open_run(tmp_path / "run", Settings())
+    (run / ".weights.1.holdfast-tmp").write_text("left by a kill")
+    open_run(run, Settings())
+    assert not list(run.glob(".*"))
+    with pytest.raises(UsageError, match=r"inner.rate \(0.1 there, 0.2 now\); seed"):
+        open_run(run, Settings(seed=1, inner=Inner(0.2)))
+    open_run(run, Settings(seed=1), free=["seed"])
+    assert json.loads((run / "settings.json").read_text())["seed"] == 1
+
+
+def test_other_places_are_left_alone(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        open_run(tmp_path / "file", Settings())
+    with pytest.raises(UsageError, match="not empty"):
+        open_run(tmp_path, Settings())
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_of_a_repeated_step_the_last_record_counts(tmp_path):
+    records = Records(tmp_path / "records.jsonl")
+    for step, value in ((0, 1.0), (1, 2.0), (2, 3.0), (1, 4.0)):
+        records.add({"step": step, "value": value})
+    assert [r["value"] for r in records.read()] == [1.0, 4.0, 3.0]
