@@ -114,6 +114,29 @@ def test_the_errors_of_the_command_line(capsys):
     assert code == 2 and "data" in line
 
 
+def test_a_full_disk_or_a_forbidden_folder_is_one_sentence(capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "runs/a/model")
+
+    monkeypatch.setattr(cli, "run", full)
+    code, line = error_of(capsys, "demo")
+    assert code == 1 and "runs/a/model: No space left on device" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)]
+)
+def test_interrupts_have_their_own_exit_codes(error, expected, monkeypatch):
+    def stopped(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "run", stopped)
+    try:
+        assert main(["demo"]) == expected
+    except SystemExit as stop:
+        assert stop.code == expected
+
+
 def test_help_is_quick_because_nothing_heavy_is_imported():
     """Not the time, which depends on the machine, but what costs it."""
     script = (

@@ -185,6 +185,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HoldfastError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"holdfast: {place}{error.strerror or error}; mend that and run the same command again.",
+            file=sys.stderr,
+        )
+        return 1
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        print(
+            "holdfast: The memory of the device ran out; lower train.batch_size or "
+            "images.batch_size and give another --out.",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 
