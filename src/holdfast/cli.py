@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(
-            f"holdfast: {place}{error.strerror or error}; mend that and run the same command again.",
+            f"holdfast: {place}{error.strerror or error}; mend it and run the same command again.",
             file=sys.stderr,
         )
         return 1

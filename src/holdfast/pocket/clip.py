@@ -59,7 +59,7 @@ def build(vocabulary: int) -> CLIP:
 
 def normalised(pictures: NDArray[np.uint8]) -> Tensor:
     """(n, 32, 32, 3) bytes -> (n, 3, 32, 32), as the model's own preprocessing gives them."""
-    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
     return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
