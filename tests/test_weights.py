@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from holdfast.weights import distance, fisher_information, fisher_merge, interpolate
+from holdfast.weights import (
+    LossValley,
+    Segment,
+    distance,
+    fisher_information,
+    fisher_merge,
+    interpolate,
+)
 
 A = {"w": torch.tensor([0.0, 2.0]), "count": torch.tensor(3)}
 B = {"w": torch.tensor([4.0, 4.0]), "count": torch.tensor(8)}
@@ -66,3 +73,31 @@ def test_fisher_information_by_hand():
 
 def test_distance_by_hand():
     assert distance({"a": torch.zeros(2)}, {"a": torch.tensor([3.0, 4.0])}) == pytest.approx(5.0)
+
+
+def valley_of(losses, **settings):
+    """Segments of one step each, whose weight is the step."""
+    valley = LossValley(**settings)
+    for step, loss in enumerate(losses):
+        valley.validate(Segment({"w": torch.tensor(float(step))}, step, step, loss=loss))
+    return valley
+
+
+def test_the_valley_by_hand():
+    # Falls until step 2, stays, then rises for good: 2 begins, and it dies once three are high.
+    valley = valley_of([5, 4, 1, 1.1, 1.2, 1.1, 9, 9, 9], converge=3, tolerance=3)
+    assert valley.dead
+    average = valley.result()
+    # Steps 2..5, of which none counts twice: the first only held the place.
+    assert (average.first, average.last) == (2, 5)
+    assert average.weights["w"].item() == pytest.approx((2 + 3 + 4 + 5) / 4)
+
+
+def test_before_convergence_the_valley_is_the_latest_segment():
+    assert valley_of([3, 2, 1]).result().weights["w"].item() == 2
+
+
+def test_asking_for_the_average_does_not_change_it():
+    valley = valley_of([1, 1, 1, 1, 1, 1, 1, 1])
+    first = valley.result().weights["w"].item()
+    assert valley.result().weights["w"].item() == first

@@ -67,3 +67,13 @@ def covariance_loss(z: Tensor) -> Tensor:
     centred = z - z.mean(dim=0)
     covariance = centred.T @ centred / (batch - 1)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / (dim * (dim - 1))
+
+
+@full_precision
+def cosine_loss(z: Tensor, target: Tensor) -> Tensor:
+    """Negative mean cosine similarity of matching rows, each (batch, dim).
+
+    One term of VL2V-ADiP (arXiv 2310.08255): the student's embeddings against the teacher's of the
+    images, or of their labels' text.
+    """
+    return -F.cosine_similarity(z, target, dim=-1).mean()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -101,3 +104,90 @@ def distance(a: Weights, b: Weights) -> float:
     check_same_names(a, b)
     squares = [(a[name].double() - b[name].double()).square().sum() for name in a]
     return torch.stack(squares).sum().sqrt().item()
+
+
+@dataclass
+class Segment:
+    """Mean of the weights of consecutive steps `first`..`last`, and the loss at their end."""
+
+    weights: dict[str, Tensor]
+    first: int
+    last: int
+    count: int = 1
+    loss: float = math.nan
+
+    def add(self, weights: Weights, last: int) -> None:
+        """Take one more set of weights into the mean."""
+        check_same_names(self.weights, weights)
+        self.count += 1
+        for name, tensor in self.weights.items():
+            self.weights[name] = tensor + (weights[name] - tensor) / self.count
+        self.last = last
+
+
+class LossValley:
+    """Average of the weights along the valley of the validation loss (SWAD, arXiv 2102.08604).
+
+    The average starts at the first validation whose loss the next `converge` - 1 do not undercut,
+    and ends when `tolerance` losses in a row exceed the mean of those losses by `ratio`. Segments
+    weigh alike, whatever their number of steps. As in SWAD's code, and unlike its pseudocode, the
+    segment at the start can count twice.
+    """
+
+    def __init__(self, converge: int = 3, tolerance: int = 6, ratio: float = 0.3) -> None:
+        self.converge, self.tolerance, self.ratio = converge, tolerance, ratio
+        self.recent: deque[Segment] = deque(maxlen=converge)
+        self.window: deque[Segment] = deque(maxlen=tolerance)
+        self.threshold = math.inf
+        self.average: Segment | None = None
+        self.start = -1
+        self.dead = False
+
+    def validate(self, segment: Segment) -> None:
+        """Take in the segment that ends at a validation, with its loss."""
+        if self.dead:
+            return
+        self.recent.append(segment)
+        self.window.append(segment)
+        if self.average is None:
+            if len(self.recent) == self.converge:
+                self._begin()
+        elif self.window[0].last >= self.start:
+            if min(s.loss for s in self.window) > self.threshold:
+                self.dead = True
+            else:
+                self._take(self.window[0])
+
+    def _begin(self) -> None:
+        first = self.recent[0]
+        losses = [segment.loss for segment in self.recent]
+        if min(losses) < first.loss:
+            return
+        self.start = first.last
+        self.threshold = sum(losses) / len(losses) * (1 + self.ratio)
+        # The first segment holds the place until others come; they replace it.
+        self.average = Segment(dict(first.weights), first.first, first.last, count=0)
+        if self.tolerance < self.converge:
+            later = list(self.recent)[1 : 1 + self.converge - self.tolerance]
+        else:
+            later = list(self.window)[: self.tolerance - self.converge + 1]
+            above = [i for i, segment in enumerate(later) if segment.loss > self.threshold]
+            later = later[(above[-1] + 2 if above else 1) :]
+        for segment in later:
+            self._take(segment)
+
+    def _take(self, segment: Segment) -> None:
+        assert self.average is not None
+        self.average.add(segment.weights, segment.last)
+        self.average.first = min(self.average.first, segment.first)
+
+    def result(self) -> Segment:
+        """The average so far; before convergence, the latest segment."""
+        if self.average is None:
+            return self.recent[-1]
+        final = LossValley(self.converge, self.tolerance, self.ratio)
+        final.average = replace(self.average, weights=dict(self.average.weights))
+        pending = [] if self.dead else list(self.window)[1:]
+        while pending and min(s.loss for s in pending) <= self.threshold:
+            final._take(pending.pop(0))
+        return final.average

@@ -12,23 +12,41 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from holdfast.data.batches import ImageBatch
-from holdfast.methods import transfer
+from holdfast.methods import distill, transfer
 from holdfast.models import CLIP, Classifier, Head
 from holdfast.names import from_names
-from holdfast.settings import TrainSettings
+from holdfast.settings import Optimisation, TrainSettings
 from holdfast.train import fit
+from holdfast.weights import LossValley, Segment
 
 LOSS_TOLERANCE = 2e-4
 WEIGHT_TOLERANCE = 1e-3
+
+
+Record = dict[str, np.ndarray]
+
+
+@dataclass
+class Replay:
+    """What our code made of a record.
+
+    losses: of each step; states: {recorded state: {recorded name: weights}}; exact: {curve:
+    {recorded name: value}}, which must agree to rounding.
+    """
+
+    losses: list[float]
+    states: dict[str, dict[str, Tensor]]
+    exact: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Recorded:
@@ -67,8 +85,8 @@ def openai_clip(sizes: dict[str, int]) -> CLIP:
     return CLIP("recorded", model, tokenizer, {}, torch.as_tensor, torch.as_tensor)
 
 
-def replay_names(record: dict[str, np.ndarray]) -> tuple[list[float], dict[str, Tensor]]:
-    """RegFT's fine-tuning: losses of each step and final weights under their recorded names."""
+def replay_names(record: Record) -> Replay:
+    """RegFT's fine-tuning."""
     args = ast.literal_eval(str(record["args"]))
     head = Head(*reversed(record["init/classification_head.weight"].shape))
     classes = from_names([f"class {i}" for i in range(args["classes"])])
@@ -105,7 +123,88 @@ def replay_names(record: dict[str, np.ndarray]) -> tuple[list[float], dict[str, 
         record=lambda step: losses.append(sum(step["losses"].values())),
     )
     state = classifier.state_dict()
-    return losses, {theirs: state[name] for name, theirs in ours.items()}
+    return Replay(losses, {"final": {theirs: state[name] for name, theirs in ours.items()}})
+
+
+class PooledCNN(nn.Sequential):
+    """The recorded student's backbone; its children are numbered as in the record."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3, 2), nn.GELU(), nn.Conv2d(8, 16, 3, 2), nn.GELU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).mean(dim=(2, 3))
+
+
+def replay_distill(record: Record) -> Replay:
+    """VL2V-ADiP's two stages, and loss-valley averaging on the recorded curves."""
+    args = ast.literal_eval(str(record["args"]))
+    width, features = record["init/projection.weight"].shape
+    student = distill.Student(PooledCNN(), nn.Linear(features, width))
+    student.load_state_dict(
+        {name: torch.from_numpy(record[f"init/{name}"]) for name in student.state_dict()}
+    )
+    optimisation = Optimisation(
+        optimizer="adam",
+        learning_rate=args["lr"],
+        weight_decay=0.0,
+        warmup_steps=0,
+        schedule="constant",
+        clip_norm=0.0,
+    )
+    text = torch.from_numpy(record["teacher_text"])
+    found = Replay([], {})
+    for stage, (run, state) in enumerate(
+        ((distill.align, "aligned"), (distill.distill, "distilled"))
+    ):
+        batches = [
+            distill.TaughtBatch(x.flatten(0, 1), taught, text[y.flatten()])
+            for x, y, taught in zip(
+                *(
+                    torch.from_numpy(record[k][stage])
+                    for k in ("images", "labels", "teacher_images")
+                ),
+                strict=True,
+            )
+        ]
+        run(
+            student,
+            Recorded(batches),
+            args["lmd"],
+            optimisation,
+            seed=0,
+            record=lambda step: found.losses.append(sum(step["losses"].values())),
+        )
+        found.states[state] = {k: v.clone() for k, v in student.state_dict().items()}
+    for key in record:
+        if key.startswith("swad/") and key.endswith("/losses"):
+            curve = key.removesuffix("/losses")
+            found.exact[curve] = loss_valley(record[key], curve.endswith("/reset"))
+    return found
+
+
+def loss_valley(losses: np.ndarray, reset: bool, every: int = 5) -> dict[str, Any]:
+    """SWAD where the weights at step t are [t, t^2] and each `every` steps are validated."""
+    valley, segment, dead = LossValley(), None, -1
+    for step in range(every * (len(losses) - 1) + 1):
+        weights = {"w": torch.tensor([step, step**2], dtype=torch.float64)}
+        if segment is None:
+            segment = Segment(weights, step, step)
+        else:
+            segment.add(weights, step)
+        if step % every == 0:
+            at = step // every
+            valley.validate(replace(segment, weights=dict(segment.weights), loss=losses[at]))
+            if valley.dead and dead < 0:
+                dead = at
+            segment = None if reset else segment
+    average = valley.result()
+    return {
+        "dead_at_eval": dead,
+        "start_step": average.first,
+        "end_step": average.last,
+        "weights": average.weights["w"].numpy(),
+    }
 
 
 def without_key_bias(name: str, tensor: np.ndarray) -> np.ndarray:
@@ -116,29 +215,37 @@ def without_key_bias(name: str, tensor: np.ndarray) -> np.ndarray:
     return tensor
 
 
-def compare(record: dict[str, np.ndarray], losses: list[float], weights: dict[str, Tensor]) -> bool:
+def compare(record: Record, found: Replay) -> bool:
     """Print the largest differences; True if they are within the tolerances."""
     recorded = record["losses"]
-    loss_gap = np.abs(np.array(losses) - recorded) / np.maximum(1, np.abs(recorded))
+    loss_gap = np.abs(np.array(found.losses) - recorded) / np.maximum(1, np.abs(recorded))
     worst, worst_name = 0.0, ""
-    for name, tensor in weights.items():
-        ours, theirs, start = (
-            without_key_bias(name, np.asarray(t, dtype=np.float64))
-            for t in (tensor.detach(), record[f"final/{name}"], record[f"init/{name}"])
-        )
-        travelled = np.linalg.norm(theirs - start)
-        gap = (
-            np.linalg.norm(ours - theirs) / travelled if travelled else np.abs(ours - theirs).max()
-        )
-        if gap >= worst:
-            worst, worst_name = float(gap), name
-    good = loss_gap.max() <= LOSS_TOLERANCE and worst <= WEIGHT_TOLERANCE
-    print(f"steps: {len(losses)}   tensors: {len(weights)}")
+    for state, weights in found.states.items():
+        for name, tensor in weights.items():
+            ours, theirs, start = (
+                without_key_bias(name, np.asarray(t, dtype=np.float64))
+                for t in (tensor.detach(), record[f"{state}/{name}"], record[f"init/{name}"])
+            )
+            travelled = np.linalg.norm(theirs - start)
+            gap = float(np.linalg.norm(ours - theirs) / (travelled or 1.0))
+            if gap >= worst:
+                worst, worst_name = gap, f"{state}/{name}"
+    wrong = [
+        f"{curve}/{name}"
+        for curve, values in found.exact.items()
+        for name, value in values.items()
+        if not np.allclose(value, record[f"{curve}/{name}"], rtol=1e-9, atol=0)
+    ]
+    tensors = sum(len(weights) for weights in found.states.values())
+    print(f"steps: {len(found.losses)}   tensors: {tensors}   curves: {len(found.exact)}")
     print(f"largest difference in a loss: {loss_gap.max():.2e} (allowed {LOSS_TOLERANCE:.0e})")
     print(
         f"largest difference in weights: {worst:.2e} of the distance travelled "
         f"(allowed {WEIGHT_TOLERANCE:.0e}), in {worst_name}"
     )
+    if wrong:
+        print(f"averages that differ: {', '.join(wrong)}")
+    good = loss_gap.max() <= LOSS_TOLERANCE and worst <= WEIGHT_TOLERANCE and not wrong
     print("equal" if good else "DIFFERENT")
     return bool(good)
 
@@ -152,10 +259,15 @@ def main(arguments: list[str]) -> int:
     path = Path(arguments[0])
     with np.load(path, allow_pickle=False) as file:
         record = dict(file)
-    if "init/classification_head.weight" not in record:
-        print(f"{path} holds no name-only trajectory; the other methods are not implemented yet.")
-        return 2
-    return 0 if compare(record, *replay_names(record)) else 1
+    for key, replay in KINDS.items():
+        if key in record:
+            return 0 if compare(record, replay(record)) else 1
+    print(f"{path} holds no name-only and no distillation trajectory; others are not replayed yet.")
+    return 2
+
+
+# An entry that only records of a kind have.
+KINDS = {"init/classification_head.weight": replay_names, "teacher_text": replay_distill}
 
 
 if __name__ == "__main__":

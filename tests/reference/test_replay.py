@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 HERE = Path(__file__).parent
 NAMES = HERE / "data" / "names.npz"
@@ -20,8 +21,9 @@ def changed(path, **arrays):
     return path
 
 
-def test_name_only_transfer_equals_the_papers_code():
-    done = replay(NAMES)
+@pytest.mark.parametrize("record", ["names.npz", "distill.npz"])
+def test_ours_equals_the_papers_code(record):
+    done = replay(HERE / "data" / record)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "equal" in done.stdout
 
