@@ -88,9 +88,9 @@ def test_the_valley_by_hand():
     valley = valley_of([5, 4, 1, 1.1, 1.2, 1.1, 9, 9, 9], converge=3, tolerance=3)
     assert valley.dead
     average = valley.result()
-    # Steps 2..5, of which none counts twice: the first only held the place.
+    # Step 2 begins it and holds the place; what counts are 3, 4 and 5, as in SWAD's code.
     assert (average.first, average.last) == (2, 5)
-    assert average.weights["w"].item() == pytest.approx((2 + 3 + 4 + 5) / 4)
+    assert average.weights["w"].item() == pytest.approx((3 + 4 + 5) / 3)
 
 
 def test_before_convergence_the_valley_is_the_latest_segment():

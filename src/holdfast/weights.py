@@ -130,8 +130,8 @@ class LossValley:
 
     The average starts at the first validation whose loss the next `converge` - 1 do not undercut,
     and ends when `tolerance` losses in a row exceed the mean of those losses by `ratio`. Segments
-    weigh alike, whatever their number of steps. As in SWAD's code, and unlike its pseudocode, the
-    segment at the start can count twice.
+    weigh alike, whatever their number of steps. As in SWAD's code, the segment at the start only
+    holds the place until the next is taken; that may be the same one again.
     """
 
     def __init__(self, converge: int = 3, tolerance: int = 6, ratio: float = 0.3) -> None:
