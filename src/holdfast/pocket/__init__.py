@@ -14,7 +14,11 @@ from holdfast.errors import HoldfastError, UsageError
 from .tasks import TASKS, write_task
 
 WEIGHTS = Path(__file__).parent / "weights"
-MODELS = {"clip": "open_clip_model.safetensors", "diffusion": "model_index.json", "student": "model.safetensors"}
+MODELS = {
+    "clip": "open_clip_model.safetensors",
+    "diffusion": "model_index.json",
+    "student": "model.safetensors",
+}
 
 
 def path(model: str) -> Path:

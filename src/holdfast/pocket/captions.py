@@ -9,49 +9,157 @@ from .world import NUMBERS, Scene
 WRONG, VAGUE, LONG = 0.10, 0.06, 0.08  # shares of captions
 
 _VAGUE = (
-    "a picture", "an image", "a photo", "something", "untitled", "a small picture", "see attached",
-    "my favourite one", "a nice picture", "for the collection", "image 12", "look at this",
-)  # fmt: skip
+    "a picture",
+    "an image",
+    "a photo",
+    "something",
+    "untitled",
+    "a small picture",
+    "see attached",
+    "my favourite one",
+    "a nice picture",
+    "for the collection",
+    "image 12",
+    "look at this",
+)
 _TAILS = (
-    " on a table", ", number {}", " in the middle of the picture, seen from the front",
-    ", found in an old box of pictures last summer", " for the children", " taken in {}0 by a friend",
-    ", which i like very much because of its colours", " with a plain background",
-)  # fmt: skip
-_ANY = ("a photo of a {}.", "a photo of a {}.", "a photo of the {}.", "a picture of a {}", "a {}", "{}",
-        "an image of a {}", "this is a {}", "here is one {}", "a small {}")  # fmt: skip
+    " on a table",
+    ", number {}",
+    " in the middle of the picture, seen from the front",
+    ", found in an old box of pictures last summer",
+    " for the children",
+    " taken in {}0 by a friend",
+    ", which i like very much because of its colours",
+    " with a plain background",
+)
+_ANY = (
+    "a photo of a {}.",
+    "a photo of a {}.",
+    "a photo of the {}.",
+    "a picture of a {}",
+    "a {}",
+    "{}",
+    "an image of a {}",
+    "this is a {}",
+    "here is one {}",
+    "a small {}",
+)
 _STYLE = {
-    "photo": ("a photo of a {}.", "a photo of a {}.", "a close photo of a {}.", "a {} seen by a camera",
-              "a snapshot of the {}", "a good photo of a {}.", "a blurry photo of a {}."),
-    "cartoon": ("a cartoon of a {}.", "a cartoon {}", "a comic drawing of a {}", "a {} in a cartoon",
-                "a colourful cartoon of the {}"),
-    "sketch": ("a sketch of a {}.", "a pencil sketch of a {}", "a pencil drawing of the {}",
-               "a {} drawn in pencil", "a quick sketch of one {}"),
-    "silhouette": ("a silhouette of a {}.", "the silhouette of a {}", "a {} in silhouette",
-                   "the dark outline of a {}"),
-    "neon": ("a neon {}.", "a neon sign of a {}", "a {} in neon lights", "a glowing neon {}",
-             "a neon {} at night"),
-}  # fmt: skip
-_TEXTURE = ("a photo of {}.", "a photo of a {} texture.", "a {} pattern", "{} texture", "a surface of {}",
-            "{}, close up", "a cloth with {}", "a wall of {}")  # fmt: skip
-_LETTER = ("the letter {}", "a photo of a letter {}.", "a photo of the letter {}.", "letter {}",
-           "a capital letter {}", "the capital {}", "an uppercase {}", "a sign with the letter {}",
-           "a printed letter {}", "the letter {} in print")  # fmt: skip
-_DIGIT = ("the digit {}", "the number {}", "a photo of the number {}.", "a photo of a {}.", "number {}",
-          "a digit {}", "a photo of the digit {}.", "a {}", "one digit, a {}")  # fmt: skip
-_WRITTEN = ("a handwritten {}", "a handwritten digit {}", "a photo of a handwritten {}.", "a {} written by hand",
-            "somebody wrote a {}")  # fmt: skip
+    "photo": (
+        "a photo of a {}.",
+        "a photo of a {}.",
+        "a close photo of a {}.",
+        "a {} seen by a camera",
+        "a snapshot of the {}",
+        "a good photo of a {}.",
+        "a blurry photo of a {}.",
+    ),
+    "cartoon": (
+        "a cartoon of a {}.",
+        "a cartoon {}",
+        "a comic drawing of a {}",
+        "a {} in a cartoon",
+        "a colourful cartoon of the {}",
+    ),
+    "sketch": (
+        "a sketch of a {}.",
+        "a pencil sketch of a {}",
+        "a pencil drawing of the {}",
+        "a {} drawn in pencil",
+        "a quick sketch of one {}",
+    ),
+    "silhouette": (
+        "a silhouette of a {}.",
+        "the silhouette of a {}",
+        "a {} in silhouette",
+        "the dark outline of a {}",
+    ),
+    "neon": (
+        "a neon {}.",
+        "a neon sign of a {}",
+        "a {} in neon lights",
+        "a glowing neon {}",
+        "a neon {} at night",
+    ),
+}
+_TEXTURE = (
+    "a photo of {}.",
+    "a photo of a {} texture.",
+    "a {} pattern",
+    "{} texture",
+    "a surface of {}",
+    "{}, close up",
+    "a cloth with {}",
+    "a wall of {}",
+)
+_LETTER = (
+    "the letter {}",
+    "a photo of a letter {}.",
+    "a photo of the letter {}.",
+    "letter {}",
+    "a capital letter {}",
+    "the capital {}",
+    "an uppercase {}",
+    "a sign with the letter {}",
+    "a printed letter {}",
+    "the letter {} in print",
+)
+_DIGIT = (
+    "the digit {}",
+    "the number {}",
+    "a photo of the number {}.",
+    "a photo of a {}.",
+    "number {}",
+    "a digit {}",
+    "a photo of the digit {}.",
+    "a {}",
+    "one digit, a {}",
+)
+_WRITTEN = (
+    "a handwritten {}",
+    "a handwritten digit {}",
+    "a photo of a handwritten {}.",
+    "a {} written by hand",
+    "somebody wrote a {}",
+)
 _PRINTED = ("a printed {}", "a {} in print", "a printed number {}")
-_SHAPE = ("a {}", "a photo of a {}.", "a photo of a {}.", "a picture of a {}", "a {} on a background", "the {}",
-          "one {}", "a painted {}", "a shape, a {}")  # fmt: skip
+_SHAPE = (
+    "a {}",
+    "a photo of a {}.",
+    "a photo of a {}.",
+    "a picture of a {}",
+    "a {} on a background",
+    "the {}",
+    "one {}",
+    "a painted {}",
+    "a shape, a {}",
+)
 
 _SYNONYMS = {
-    "boat": ("sailing boat", "ship"), "book": ("open book",), "car": ("automobile",), "cup": ("mug",),
-    "cat": ("kitten",), "clock": ("wall clock",), "lamp": ("table lamp",), "mushroom": ("toadstool",),
-    "moon": ("crescent moon",), "rocket": ("spaceship",), "house": ("small house", "home"),
-    "flower": ("blossom",), "umbrella": ("parasol",), "stripes": ("striped",), "polka dots": ("dots",),
-    "checkerboard": ("checks",), "bricks": ("brickwork",), "woven": ("woven cloth",), "oval": ("ellipse",),
-    "zigzag": ("zigzag lines",), "circle": ("disc",), "square": ("box",), "cross": ("plus sign",),
-}  # fmt: skip
+    "boat": ("sailing boat", "ship"),
+    "book": ("open book",),
+    "car": ("automobile",),
+    "cup": ("mug",),
+    "cat": ("kitten",),
+    "clock": ("wall clock",),
+    "lamp": ("table lamp",),
+    "mushroom": ("toadstool",),
+    "moon": ("crescent moon",),
+    "rocket": ("spaceship",),
+    "house": ("small house", "home"),
+    "flower": ("blossom",),
+    "umbrella": ("parasol",),
+    "stripes": ("striped",),
+    "polka dots": ("dots",),
+    "checkerboard": ("checks",),
+    "bricks": ("brickwork",),
+    "woven": ("woven cloth",),
+    "oval": ("ellipse",),
+    "zigzag": ("zigzag lines",),
+    "circle": ("disc",),
+    "square": ("box",),
+    "cross": ("plus sign",),
+}
 
 
 def readable(family: str, name: str) -> str:

@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
+from holdfast.files import write_json
 from holdfast.settings import Optimisation
 from holdfast.train import fit
 
 from .corpus import Corpus
-from .saving import half, save_tensors, write_json
+from .saving import half, save_tensors
 from .shuffle import Shuffled
 from .tokenizer import CONTEXT, encode
 
@@ -54,6 +55,7 @@ def config(vocabulary: int) -> dict[str, Any]:
 
 
 def build(vocabulary: int) -> CLIP:
+    """A new, untrained model."""
     return CLIP(**config(vocabulary)["model_cfg"], output_dict=True)
 
 
@@ -75,7 +77,9 @@ def contrastive(model: CLIP, batch: tuple[Tensor, Tensor]) -> Iterator[dict[str,
     yield {"contrastive": loss}
 
 
-def train_clip(data: Corpus, tokenizer: CLIPTokenizer, out: Path, steps: int = STEPS, seed: int = 0) -> None:
+def train_clip(
+    data: Corpus, tokenizer: CLIPTokenizer, out: Path, steps: int = STEPS, seed: int = 0
+) -> None:
     """Train from scratch and write the open_clip folder `out`, every 400 steps and at the end."""
     torch.manual_seed(seed)
     model = build(len(tokenizer))
@@ -93,11 +97,20 @@ def train_clip(data: Corpus, tokenizer: CLIPTokenizer, out: Path, steps: int = S
 
     batches = Shuffled(len(tokens), BATCH, steps, seed, batch)
     with sdpa_kernel(SDPBackend.MATH):  # on a CPU, twice as fast as flash attention's backward
-        fit(model, batches, contrastive, OPTIMISATION, seed=seed, after_step=after_step, label="clip")
+        fit(
+            model,
+            batches,
+            contrastive,
+            OPTIMISATION,
+            seed=seed,
+            after_step=after_step,
+            label="clip",
+        )
     save_clip(model, tokenizer, out)
 
 
 def save_clip(model: CLIP, tokenizer: CLIPTokenizer, out: Path) -> None:
+    """Write the open_clip folder `out`: configuration, tokenizer and half-precision weights."""
     tokenizer.save_pretrained(out)
     write_json(out / "open_clip_config.json", config(len(tokenizer)))
     save_tensors(half(model.state_dict()), out / "open_clip_model.safetensors")

@@ -23,6 +23,8 @@ _CHUNK = 2048
 
 @dataclass(frozen=True)
 class Corpus:
+    """Pictures, what people wrote under them, and what they really show."""
+
     pictures: NDArray[np.uint8]  # (n, 32, 32, 3), memory-mapped
     captions: list[str]
     scenes: list[Scene]
@@ -43,7 +45,9 @@ def _any_picture(r: Generator, index: int, turn: int) -> tuple[NDArray[np.uint8]
 
 
 def _chunk(start: int) -> tuple[NDArray[np.uint8], list[str], list[Scene]]:
-    pictures, captions, scenes = zip(*(sample(i) for i in range(start, start + _CHUNK)), strict=True)
+    pictures, captions, scenes = zip(
+        *(sample(i) for i in range(start, start + _CHUNK)), strict=True
+    )
     return np.stack(pictures), list(captions), list(scenes)
 
 
@@ -57,7 +61,9 @@ def corpus(cache: Path, size: int = SIZE, workers: int = 2) -> Corpus:
             whole = np.lib.format.open_memmap(
                 temporary, mode="w+", dtype=np.uint8, shape=(len(chunks) * _CHUNK, 32, 32, 3)
             )
-            for start, (pictures, captions, scenes) in zip(chunks, pool.map(_chunk, chunks), strict=True):
+            for start, (pictures, captions, scenes) in zip(
+                chunks, pool.map(_chunk, chunks), strict=True
+            ):
                 whole[start : start + _CHUNK] = pictures
                 pairs = zip(captions, scenes, strict=True)
                 lines += [json.dumps({"caption": c, **asdict(s)}) for c, s in pairs]

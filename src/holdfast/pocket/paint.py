@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .things import Part, Points
+from .parts import Part, Points
 
 SIDE = 32
 FINE = 4  # supersampling
@@ -64,8 +64,8 @@ STUDIO = Look(
     exposure=0.12, jitter=0.06, backgrounds=("plain", "gradient", "horizon", "spotlight"),
 )  # fmt: skip
 FIELD = Look(
-    turn=22, scale=(0.58, 0.98), shift=0.11, blur=(0.3, 0.9), noise=(0.03, 0.11), cast=0.18,
-    exposure=0.3, jitter=0.11, backgrounds=("bokeh", "shelf", "cloth", "cloudy", "gradient"),
+    turn=15, scale=(0.66, 1.0), shift=0.08, blur=(0.2, 0.55), noise=(0.02, 0.06), cast=0.12,
+    exposure=0.2, jitter=0.08, backgrounds=("bokeh", "shelf", "cloth", "cloudy", "gradient"),
 )  # fmt: skip
 
 
@@ -75,6 +75,7 @@ def colour(r: Generator, name: str, jitter: float) -> NDArray[np.float64]:
 
 
 def any_colour(r: Generator, low: float = 0.0, high: float = 1.0) -> NDArray[np.float64]:
+    """A colour with no name: (3,)."""
     return r.uniform(low, high, 3)
 
 
@@ -111,14 +112,16 @@ def background(r: Generator, kind: str, low: float = 0.15, high: float = 0.95) -
     elif kind == "horizon":
         t = 1 / (1 + np.exp(-60 * (_ROWS - r.uniform(0.0, 0.35))))
     elif kind == "spotlight":
-        t = np.clip(2.2 * ((_COLS - r.uniform(-0.2, 0.2)) ** 2 + (_ROWS - r.uniform(-0.3, 0.1)) ** 2), 0, 1)
+        t = np.clip(
+            2.2 * ((_COLS - r.uniform(-0.2, 0.2)) ** 2 + (_ROWS - r.uniform(-0.3, 0.1)) ** 2), 0, 1
+        )
     elif kind == "bokeh":
         t = np.zeros((SIDE, SIDE))
         for x, y, size, light in r.uniform([-0.5, -0.5, 0.06, 0.2], [0.5, 0.5, 0.2, 0.8], (9, 4)):
             t = np.maximum(t, light * ((_COLS - x) ** 2 + (_ROWS - y) ** 2 < size**2))
     elif kind == "shelf":
         t = 0.5 + 0.5 * np.sign(np.sin(r.uniform(9, 16) * _COLS + r.uniform(0, 6)))
-        t = np.where(_ROWS > r.uniform(0.2, 0.4), 0.15 + 0.2 * slope, 0.5 * t)
+        t = np.where(r.uniform(0.2, 0.4) < _ROWS, 0.15 + 0.2 * slope, 0.5 * t)
     elif kind == "cloth":
         wave = r.uniform(14, 26)
         t = 0.5 + 0.28 * np.sin(wave * slope) + 0.12 * np.sin(2.3 * wave * (_COLS - _ROWS))
@@ -141,6 +144,7 @@ def place(points: Points, r: Generator, look: Look, mirror: bool) -> Points:
 
 
 def placed(parts: list[Part], r: Generator, look: Look, mirror: bool = True) -> list[Part]:
+    """Parts as one picture's camera sees them."""
     lengths = np.cumsum([len(p.points) for p in parts])[:-1]
     moved = np.split(place(np.concatenate([p.points for p in parts]), r, look, mirror), lengths)
     return [Part(points, p.colour, p.width) for points, p in zip(moved, parts, strict=True)]
@@ -225,7 +229,11 @@ def _cartoon(parts: list[Part], main: str, r: Generator, look: Look) -> Picture:
 
 
 def _sketch(parts: list[Part], main: str, r: Generator, look: Look) -> Picture:
-    layer, paper, lead = Layer(), np.full(3, r.uniform(0.82, 0.98)), np.full(3, r.uniform(0.15, 0.4))
+    layer, paper, lead = (
+        Layer(),
+        np.full(3, r.uniform(0.82, 0.98)),
+        np.full(3, r.uniform(0.15, 0.4)),
+    )
     thin = r.uniform(0.015, 0.03)
     for part in parts:
         for stroke in range(2):

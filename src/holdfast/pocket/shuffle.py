@@ -32,5 +32,8 @@ class Shuffled:
         for step in range(start, self.steps):
             epoch, position = divmod(step, per_epoch)
             if epoch != current:
-                order, current = np.random.default_rng((self.seed, epoch)).permutation(self.count), epoch
+                order, current = (
+                    np.random.default_rng((self.seed, epoch)).permutation(self.count),
+                    epoch,
+                )
             yield self.make(order[position * self.size : (position + 1) * self.size])

@@ -32,7 +32,9 @@ def write_task(
         test (60 %), and `all`; the other tasks have train, val and test.
     """
     if task not in TASKS:
-        raise UsageError(f"There is no pocket task {task!r}{near(task, TASKS)}; choose from {TASKS}.")
+        raise UsageError(
+            f"There is no pocket task {task!r}{near(task, TASKS)}; choose from {TASKS}."
+        )
     family = task.partition("/")[0]
     folders = {_folder(family, name): readable(family, name) for name in CLASSES[family]}
     pictures = real_digits(seed_split) if task == "digits" else None

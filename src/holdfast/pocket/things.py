@@ -1,4 +1,4 @@
-"""Twenty-four drawn things, each a list of parts in unit coordinates (x right, y down).
+"""Twenty-four drawn things, each a list of parts.
 
 A part says what is there, not how it looks: `holdfast.pocket.paint` paints the same parts as a
 photo, a cartoon, a sketch, a silhouette or a neon sign. Every call draws new proportions.
@@ -11,63 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-Points = NDArray[np.float64]  # (n, 2)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A filled polygon, or a line where `width` is above zero (in units of the picture's side)."""
-
-    points: Points
-    colour: str  # a name in paint.PAINTS, or "main": the colour this thing was drawn in
-    width: float = 0.0
+from .parts import Part, arc, box, curve, line, oval, poly, turned
 
 
 @dataclass(frozen=True)
 class Thing:
+    """How a thing is drawn, and in which colours."""
+
     draw: Callable[[Generator], list[Part]]
     colours: tuple[str, ...]  # what "main" may be
 
 
-def poly(colour: str, *corners: tuple[float, float]) -> Part:
-    return Part(np.array(corners, dtype=np.float64), colour)
-
-
-def box(colour: str, left: float, top: float, right: float, bottom: float) -> Part:
-    return poly(colour, (left, top), (right, top), (right, bottom), (left, bottom))
-
-
-def _curve(cx: float, cy: float, rx: float, ry: float, start: float, stop: float) -> Points:
-    angles = np.radians(np.linspace(start, stop, max(6, int(abs(stop - start) / 18))))
-    return np.stack([cx + rx * np.cos(angles), cy + ry * np.sin(angles)], axis=1)
-
-
-def oval(
-    colour: str, cx: float, cy: float, rx: float, ry: float, start: float = 0, stop: float = 360
-) -> Part:
-    """An ellipse, or the segment of one between two angles (degrees, clockwise from the right)."""
-    return Part(_curve(cx, cy, rx, ry, start, stop), colour)
-
-
-def line(colour: str, width: float, *corners: tuple[float, float]) -> Part:
-    return Part(np.array(corners, dtype=np.float64), colour, width)
-
-
-def arc(
-    colour: str, width: float, cx: float, cy: float, rx: float, ry: float, start: float, stop: float
-) -> Part:
-    return Part(_curve(cx, cy, rx, ry, start, stop), colour, width)
-
-
-def turned(part: Part, degrees: float, cx: float, cy: float) -> Part:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    centre = np.array([cx, cy])
-    return Part((part.points - centre) @ np.array([[c, s], [-s, c]]) + centre, part.colour, part.width)
-
-
-def house(r: Generator) -> list[Part]:
+def _house(r: Generator) -> list[Part]:
     w, eaves, top = r.uniform(0.26, 0.36), r.uniform(0.42, 0.52), r.uniform(0.12, 0.24)
     roof = str(r.choice(["red", "brown", "slate"]))
     door = r.uniform(0.36, 0.64)
@@ -83,26 +39,48 @@ def house(r: Generator) -> list[Part]:
     return parts
 
 
-def tree(r: Generator) -> list[Part]:
+def _tree(r: Generator) -> list[Part]:
     w = r.uniform(0.04, 0.08)
     trunk = box("brown", 0.5 - w, 0.55, 0.5 + w, 0.94)
     if r.random() < 0.4:  # a fir
         half = r.uniform(0.22, 0.32)
         tiers = [(0.72, half), (0.52, half * 0.8), (0.34, half * 0.6)]
-        return [trunk] + [poly("main", (0.5 - h, y), (0.5, y - 0.28), (0.5 + h, y)) for y, h in tiers]
+        return [trunk] + [
+            poly("main", (0.5 - h, y), (0.5, y - 0.28), (0.5 + h, y)) for y, h in tiers
+        ]
     size = r.uniform(0.17, 0.23)
     crowns = [(0.34, 0.44), (0.66, 0.44), (0.5, 0.28), (0.5, 0.46)]
     return [trunk] + [oval("main", x + r.uniform(-0.03, 0.03), y, size, size) for x, y in crowns]
 
 
-def car(r: Generator) -> list[Part]:
+def _car(r: Generator) -> list[Part]:
     roof, wheel = r.uniform(0.3, 0.4), r.uniform(0.085, 0.12)
     front, back = r.uniform(0.22, 0.32), r.uniform(0.68, 0.8)
     return [
         poly("main", (front, 0.54), (front + 0.1, roof), (back - 0.1, roof), (back, 0.54)),
-        poly("sky", (front + 0.06, 0.53), (front + 0.12, roof + 0.04), (0.49, roof + 0.04), (0.49, 0.53)),
-        poly("sky", (0.53, 0.53), (0.53, roof + 0.04), (back - 0.12, roof + 0.04), (back - 0.06, 0.53)),
-        poly("main", (0.06, 0.56), (0.12, 0.52), (0.9, 0.52), (0.95, 0.58), (0.95, 0.72), (0.06, 0.72)),
+        poly(
+            "sky",
+            (front + 0.06, 0.53),
+            (front + 0.12, roof + 0.04),
+            (0.49, roof + 0.04),
+            (0.49, 0.53),
+        ),
+        poly(
+            "sky",
+            (0.53, 0.53),
+            (0.53, roof + 0.04),
+            (back - 0.12, roof + 0.04),
+            (back - 0.06, 0.53),
+        ),
+        poly(
+            "main",
+            (0.06, 0.56),
+            (0.12, 0.52),
+            (0.9, 0.52),
+            (0.95, 0.58),
+            (0.95, 0.72),
+            (0.06, 0.72),
+        ),
         oval("black", 0.26, 0.73, wheel, wheel),
         oval("black", 0.74, 0.73, wheel, wheel),
         oval("silver", 0.26, 0.73, wheel * 0.45, wheel * 0.45),
@@ -110,7 +88,7 @@ def car(r: Generator) -> list[Part]:
     ]
 
 
-def boat(r: Generator) -> list[Part]:
+def _boat(r: Generator) -> list[Part]:
     deck, mast, top = r.uniform(0.62, 0.7), r.uniform(0.42, 0.55), r.uniform(0.08, 0.2)
     hull = poly("main", (0.08, deck), (0.92, deck), (0.78, 0.88), (0.24, 0.88))
     sail = str(r.choice(["white", "cream", "red", "yellow"]))
@@ -122,7 +100,7 @@ def boat(r: Generator) -> list[Part]:
     ]
 
 
-def fish(r: Generator) -> list[Part]:
+def _fish(r: Generator) -> list[Part]:
     h, tail = r.uniform(0.16, 0.25), r.uniform(0.12, 0.2)
     return [
         poly("main", (0.66, 0.5), (0.93, 0.5 - tail), (0.87, 0.5), (0.93, 0.5 + tail)),
@@ -135,7 +113,7 @@ def fish(r: Generator) -> list[Part]:
     ]
 
 
-def bird(r: Generator) -> list[Part]:
+def _bird(r: Generator) -> list[Part]:
     h, beak = r.uniform(0.16, 0.22), r.uniform(0.09, 0.15)
     return [
         line("brown", 0.025, (0.46, 0.7), (0.44, 0.9)),
@@ -149,7 +127,7 @@ def bird(r: Generator) -> list[Part]:
     ]
 
 
-def cat(r: Generator) -> list[Part]:
+def _cat(r: Generator) -> list[Part]:
     w, ear = r.uniform(0.28, 0.34), r.uniform(0.12, 0.22)
     parts = [
         poly("main", (0.5 - w, 0.5), (0.54 - w, 0.32 - ear), (0.47, 0.34)),
@@ -163,11 +141,13 @@ def cat(r: Generator) -> list[Part]:
     ]
     for side in (-1, 1):
         for tilt in (-0.04, 0.05):
-            parts.append(line("white", 0.015, (0.5 + side * 0.1, 0.69), (0.5 + side * 0.42, 0.67 + tilt)))
+            parts.append(
+                line("white", 0.015, (0.5 + side * 0.1, 0.69), (0.5 + side * 0.42, 0.67 + tilt))
+            )
     return parts
 
 
-def flower(r: Generator) -> list[Part]:
+def _flower(r: Generator) -> list[Part]:
     petals, reach = int(r.integers(5, 8)), r.uniform(0.15, 0.19)
     parts = [
         line("green", 0.05, (0.5, 0.4), (0.5, 0.95)),
@@ -179,7 +159,7 @@ def flower(r: Generator) -> list[Part]:
     return [*parts, oval("yellow" if r.random() < 0.6 else "brown", 0.5, 0.36, 0.085, 0.085)]
 
 
-def sun(r: Generator) -> list[Part]:
+def _sun(r: Generator) -> list[Part]:
     radius, rays = r.uniform(0.19, 0.25), int(r.integers(8, 13))
     parts = []
     for k in range(rays):
@@ -188,17 +168,17 @@ def sun(r: Generator) -> list[Part]:
     return [*parts, oval("main", 0.5, 0.5, radius, radius)]
 
 
-def moon(r: Generator) -> list[Part]:
+def _moon(r: Generator) -> list[Part]:
     radius, bite = 0.37, r.uniform(0.14, 0.26)
-    outer = _curve(0.52, 0.5, radius, radius, 60, 300)
-    inner = _curve(0.52 + bite, 0.5, radius - bite * 0.55, outer[0, 1] - 0.5, 270, 90)
+    outer = curve(0.52, 0.5, radius, radius, 60, 300)
+    inner = curve(0.52 + bite, 0.5, radius - bite * 0.55, outer[0, 1] - 0.5, 270, 90)
     parts = [Part(np.concatenate([outer, inner]), "main")]
     if r.random() < 0.5:
         parts.append(oval("cream", 0.28, 0.45, 0.04, 0.04))
     return parts
 
 
-def cup(r: Generator) -> list[Part]:
+def _cup(r: Generator) -> list[Part]:
     top, w, taper = r.uniform(0.28, 0.4), r.uniform(0.22, 0.28), r.uniform(0.02, 0.09)
     x = 0.43
     return [
@@ -210,7 +190,7 @@ def cup(r: Generator) -> list[Part]:
     ]
 
 
-def umbrella(r: Generator) -> list[Part]:
+def _umbrella(r: Generator) -> list[Part]:
     h, rim = r.uniform(0.32, 0.42), 0.5
     hook = arc("brown", 0.04, 0.44, 0.85, 0.06, 0.07, 0, 180)
     parts = [
@@ -219,11 +199,11 @@ def umbrella(r: Generator) -> list[Part]:
         oval("main", 0.5, rim, 0.42, h, 180, 360),
     ]
     second = str(r.choice(["main", "white", "yellow"]))
-    parts.append(Part(_curve(0.5, rim, 0.15, h, 180, 360), second))
+    parts.append(Part(curve(0.5, rim, 0.15, h, 180, 360), second))
     return parts
 
 
-def key(r: Generator) -> list[Part]:
+def _key(r: Generator) -> list[Part]:
     radius, thick = r.uniform(0.13, 0.18), r.uniform(0.05, 0.075)
     parts = [
         arc("main", thick + 0.02, 0.25, 0.5, radius, radius, 0, 360),
@@ -234,20 +214,20 @@ def key(r: Generator) -> list[Part]:
     return parts
 
 
-def bottle(r: Generator) -> list[Part]:
+def _bottle(r: Generator) -> list[Part]:
     w, neck, shoulder = r.uniform(0.13, 0.19), r.uniform(0.05, 0.075), r.uniform(0.34, 0.46)
     return [
         poly(
             "main", (0.5 - neck, 0.14), (0.5 + neck, 0.14), (0.5 + neck, shoulder - 0.08),
-            (0.5 + w, shoulder + 0.06), (0.5 + w, 0.93), (0.5 - w, 0.93), (0.5 - w, shoulder + 0.06),
-            (0.5 - neck, shoulder - 0.08),
+            (0.5 + w, shoulder + 0.06), (0.5 + w, 0.93), (0.5 - w, 0.93),
+            (0.5 - w, shoulder + 0.06), (0.5 - neck, shoulder - 0.08),
         ),
         box("brown", 0.48 - neck, 0.06, 0.52 + neck, 0.14),
         box(str(r.choice(["cream", "white", "yellow"])), 0.5 - w, 0.58, 0.5 + w, 0.78),
     ]  # fmt: skip
 
 
-def chair(r: Generator) -> list[Part]:
+def _chair(r: Generator) -> list[Part]:
     seat, top, leg = r.uniform(0.52, 0.6), r.uniform(0.08, 0.18), r.uniform(0.05, 0.07)
     return [
         line("brown", leg, (0.3, seat), (0.27, 0.94)),
@@ -256,21 +236,29 @@ def chair(r: Generator) -> list[Part]:
         line("brown", leg * 0.8, (0.62, seat), (0.62, 0.86)),
         line("main", leg, (0.3, seat), (0.25, top)),
         poly("main", (0.23, top), (0.33, top + 0.02), (0.36, seat - 0.12), (0.27, seat - 0.1)),
-        poly("main", (0.26, seat - 0.04), (0.72, seat - 0.04), (0.76, seat + 0.05), (0.28, seat + 0.05)),
+        poly(
+            "main",
+            (0.26, seat - 0.04),
+            (0.72, seat - 0.04),
+            (0.76, seat + 0.05),
+            (0.28, seat + 0.05),
+        ),
     ]
 
 
-def lamp(r: Generator) -> list[Part]:
+def _lamp(r: Generator) -> list[Part]:
     narrow, wide, rim = r.uniform(0.1, 0.17), r.uniform(0.26, 0.34), r.uniform(0.42, 0.5)
     return [
         line("slate", 0.05, (0.5, rim), (0.5, 0.86)),
         oval("slate", 0.5, 0.9, 0.2, 0.05),
         oval("yellow", 0.5, rim, 0.09, 0.09),
-        poly("main", (0.5 - narrow, 0.12), (0.5 + narrow, 0.12), (0.5 + wide, rim), (0.5 - wide, rim)),
+        poly(
+            "main", (0.5 - narrow, 0.12), (0.5 + narrow, 0.12), (0.5 + wide, rim), (0.5 - wide, rim)
+        ),
     ]
 
 
-def mushroom(r: Generator) -> list[Part]:
+def _mushroom(r: Generator) -> list[Part]:
     w, h, rim = r.uniform(0.3, 0.4), r.uniform(0.3, 0.42), r.uniform(0.5, 0.58)
     parts = [
         poly("cream", (0.41, rim - 0.03), (0.59, rim - 0.03), (0.63, 0.92), (0.37, 0.92)),
@@ -281,7 +269,7 @@ def mushroom(r: Generator) -> list[Part]:
     return parts
 
 
-def apple(r: Generator) -> list[Part]:
+def _apple(r: Generator) -> list[Part]:
     w, h = r.uniform(0.19, 0.23), r.uniform(0.27, 0.32)
     return [
         line("brown", 0.04, (0.5, 0.36), (0.54, 0.12)),
@@ -292,7 +280,7 @@ def apple(r: Generator) -> list[Part]:
     ]
 
 
-def butterfly(r: Generator) -> list[Part]:
+def _butterfly(r: Generator) -> list[Part]:
     up, low = r.uniform(0.17, 0.21), r.uniform(0.12, 0.16)
     spot = str(r.choice(["yellow", "white", "orange"]))
     parts = []
@@ -300,14 +288,16 @@ def butterfly(r: Generator) -> list[Part]:
         x = 0.5 + side * 0.23
         parts += [
             turned(oval("main", x, 0.36, 0.21, up), side * -25, x, 0.36),
-            turned(oval("main", 0.5 + side * 0.18, 0.67, 0.16, low), side * 30, 0.5 + side * 0.18, 0.67),
+            turned(
+                oval("main", 0.5 + side * 0.18, 0.67, 0.16, low), side * 30, 0.5 + side * 0.18, 0.67
+            ),
             oval(spot, x + side * 0.03, 0.35, 0.07, 0.06),
             line("black", 0.02, (0.5, 0.32), (0.5 + side * 0.1, 0.12)),
         ]
     return [*parts, oval("black", 0.5, 0.52, 0.04, 0.25)]
 
 
-def rocket(r: Generator) -> list[Part]:
+def _rocket(r: Generator) -> list[Part]:
     w, fin = r.uniform(0.11, 0.15), r.uniform(0.12, 0.18)
     red = str(r.choice(["red", "orange", "blue"]))
     return [
@@ -315,16 +305,23 @@ def rocket(r: Generator) -> list[Part]:
         poly(red, (0.5 - w, 0.52), (0.5 - w - fin, 0.82), (0.5 - w, 0.76)),
         poly(red, (0.5 + w, 0.52), (0.5 + w + fin, 0.82), (0.5 + w, 0.76)),
         poly("main", (0.5 - w, 0.3), (0.5 + w, 0.3), (0.5 + w, 0.78), (0.5 - w, 0.78)),
-        poly(red, (0.5 - w, 0.31), (0.5 - w * 0.5, 0.15), (0.5, 0.05), (0.5 + w * 0.5, 0.15), (0.5 + w, 0.31)),
+        poly(
+            red,
+            (0.5 - w, 0.31),
+            (0.5 - w * 0.5, 0.15),
+            (0.5, 0.05),
+            (0.5 + w * 0.5, 0.15),
+            (0.5 + w, 0.31),
+        ),
         oval("sky", 0.5, 0.44, 0.065, 0.065),
     ]
 
 
-def snowman(r: Generator) -> list[Part]:
+def _snowman(r: Generator) -> list[Part]:
     low, mid, top = r.uniform(0.21, 0.26), r.uniform(0.15, 0.18), r.uniform(0.11, 0.13)
     y_mid = 0.93 - 2 * low - mid * 0.7
     y_top = y_mid - mid - top * 0.7
-    parts = [
+    return [
         line("brown", 0.025, (0.5 - mid, y_mid), (0.17, y_mid - 0.12)),
         line("brown", 0.025, (0.5 + mid, y_mid), (0.83, y_mid - 0.12)),
         oval("white", 0.5, 0.93 - low, low, low),
@@ -337,13 +334,15 @@ def snowman(r: Generator) -> list[Part]:
         box("black", 0.5 - top, y_top - top - 0.02, 0.5 + top, y_top - top + 0.02),
         box("black", 0.5 - top * 0.6, y_top - top - 0.13, 0.5 + top * 0.6, y_top - top),
     ]
-    return parts
 
 
-def clock(r: Generator) -> list[Part]:
+def _clock(r: Generator) -> list[Part]:
     radius = r.uniform(0.36, 0.42)
     hour, minute = r.uniform(0, 360, 2)
-    parts = [oval("main", 0.5, 0.5, radius, radius), oval("cream", 0.5, 0.5, radius - 0.07, radius - 0.07)]
+    parts = [
+        oval("main", 0.5, 0.5, radius, radius),
+        oval("cream", 0.5, 0.5, radius - 0.07, radius - 0.07),
+    ]
     for k in range(12 if r.random() < 0.5 else 4):
         tick = line("black", 0.02, (0.5 + radius - 0.13, 0.5), (0.5 + radius - 0.09, 0.5))
         parts.append(turned(tick, 30 * k if len(parts) > 5 else 90 * k, 0.5, 0.5))
@@ -352,12 +351,14 @@ def clock(r: Generator) -> list[Part]:
     return parts
 
 
-def book(r: Generator) -> list[Part]:
+def _book(r: Generator) -> list[Part]:
     top, lift = r.uniform(0.24, 0.32), r.uniform(0.05, 0.12)
     low = r.uniform(0.72, 0.8)
     parts = [
-        poly("main", (0.05, top), (0.5, top + lift), (0.95, top), (0.95, low + 0.04), (0.5, low + lift + 0.05),
-             (0.05, low + 0.04)),
+        poly(
+            "main", (0.05, top), (0.5, top + lift), (0.95, top), (0.95, low + 0.04),
+            (0.5, low + lift + 0.05), (0.05, low + 0.04),
+        ),
         poly("cream", (0.1, top - 0.03), (0.5, top + lift), (0.5, low + lift), (0.1, low)),
         poly("white", (0.9, top - 0.03), (0.5, top + lift), (0.5, low + lift), (0.9, low)),
     ]  # fmt: skip
@@ -367,7 +368,7 @@ def book(r: Generator) -> list[Part]:
     return parts
 
 
-def cactus(r: Generator) -> list[Part]:
+def _cactus(r: Generator) -> list[Part]:
     thick, left, right = r.uniform(0.15, 0.2), r.uniform(0.42, 0.56), r.uniform(0.36, 0.5)
     arm = thick * 0.62
     return [
@@ -384,28 +385,28 @@ def cactus(r: Generator) -> list[Part]:
 _BRIGHT = ("red", "blue", "green", "yellow", "orange", "purple", "pink")
 
 THINGS: dict[str, Thing] = {
-    "apple": Thing(apple, ("red", "green", "yellow")),
-    "bird": Thing(bird, ("blue", "red", "brown", "yellow")),
-    "boat": Thing(boat, ("brown", "blue", "red", "green")),
-    "book": Thing(book, ("red", "blue", "brown", "green")),
-    "bottle": Thing(bottle, ("green", "brown", "blue")),
-    "butterfly": Thing(butterfly, ("orange", "blue", "purple", "pink")),
-    "cactus": Thing(cactus, ("green",)),
-    "car": Thing(car, _BRIGHT),
-    "cat": Thing(cat, ("orange", "grey", "brown")),
-    "chair": Thing(chair, ("brown", "red", "blue")),
-    "clock": Thing(clock, ("red", "brown", "blue", "grey")),
-    "cup": Thing(cup, _BRIGHT),
-    "fish": Thing(fish, ("blue", "orange", "red", "green", "purple")),
-    "flower": Thing(flower, ("red", "pink", "purple", "blue", "orange")),
-    "house": Thing(house, ("cream", "yellow", "pink", "grey")),
-    "key": Thing(key, ("yellow", "grey", "brown")),
-    "lamp": Thing(lamp, ("red", "green", "orange", "pink")),
-    "moon": Thing(moon, ("yellow", "cream", "grey")),
-    "mushroom": Thing(mushroom, ("red", "brown", "orange")),
-    "rocket": Thing(rocket, ("white", "grey", "cream")),
-    "snowman": Thing(snowman, ("red", "blue", "green")),
-    "sun": Thing(sun, ("yellow", "orange")),
-    "tree": Thing(tree, ("green", "orange")),
-    "umbrella": Thing(umbrella, _BRIGHT),
+    "apple": Thing(_apple, ("red", "green", "yellow")),
+    "bird": Thing(_bird, ("blue", "red", "brown", "yellow")),
+    "boat": Thing(_boat, ("brown", "blue", "red", "green")),
+    "book": Thing(_book, ("red", "blue", "brown", "green")),
+    "bottle": Thing(_bottle, ("green", "brown", "blue")),
+    "butterfly": Thing(_butterfly, ("orange", "blue", "purple", "pink")),
+    "cactus": Thing(_cactus, ("green",)),
+    "car": Thing(_car, _BRIGHT),
+    "cat": Thing(_cat, ("orange", "grey", "brown")),
+    "chair": Thing(_chair, ("brown", "red", "blue")),
+    "clock": Thing(_clock, ("red", "brown", "blue", "grey")),
+    "cup": Thing(_cup, _BRIGHT),
+    "fish": Thing(_fish, ("blue", "orange", "red", "green", "purple")),
+    "flower": Thing(_flower, ("red", "pink", "purple", "blue", "orange")),
+    "house": Thing(_house, ("cream", "yellow", "pink", "grey")),
+    "key": Thing(_key, ("yellow", "grey", "brown")),
+    "lamp": Thing(_lamp, ("red", "green", "orange", "pink")),
+    "moon": Thing(_moon, ("yellow", "cream", "grey")),
+    "mushroom": Thing(_mushroom, ("red", "brown", "orange")),
+    "rocket": Thing(_rocket, ("white", "grey", "cream")),
+    "snowman": Thing(_snowman, ("red", "blue", "green")),
+    "sun": Thing(_sun, ("yellow", "orange")),
+    "tree": Thing(_tree, ("green", "orange")),
+    "umbrella": Thing(_umbrella, _BRIGHT),
 }

@@ -60,4 +60,5 @@ def encode(tokenizer: CLIPTokenizer, texts: list[str]) -> NDArray[np.int64]:
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer saved in a folder."""
     return CLIPTokenizer.from_pretrained(folder)

@@ -13,18 +13,21 @@ from pathlib import Path
 
 import torch
 
+from holdfast.files import read_json, write_json
+
 from . import WEIGHTS
 from .corpus import corpus
-from .saving import read_json, write_json
 
 
 def tokenizer(cache: Path) -> None:
+    """Learn the vocabulary from the captions."""
     from .tokenizer import train_tokenizer
 
     train_tokenizer(corpus(cache).captions).save_pretrained(WEIGHTS / "clip")
 
 
 def clip(cache: Path) -> None:
+    """Train the CLIP."""
     from .clip import train_clip
     from .tokenizer import load_tokenizer
 
@@ -32,18 +35,21 @@ def clip(cache: Path) -> None:
 
 
 def vae(cache: Path) -> None:
+    """Train the autoencoder."""
     from .vae import train_vae
 
     train_vae(corpus(cache), WEIGHTS / "diffusion" / "vae")
 
 
 def diffusion(cache: Path) -> None:
+    """Train the diffusion model, on the latents of one and the text tower of the other."""
     from .diffusion import train_diffusion
 
     train_diffusion(corpus(cache), cache, WEIGHTS)
 
 
 def student(cache: Path) -> None:
+    """Train the supervised student."""
     from .student import train_student
 
     train_student(corpus(cache), WEIGHTS / "student")
@@ -55,6 +61,7 @@ STEPS: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m holdfast.pocket.train", description=__doc__)
     parser.add_argument("step", choices=[*STEPS, "all"])
     parser.add_argument("--cache", type=Path, default=Path("build/pocket"))

@@ -11,9 +11,23 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from . import glyphs, textures
-from .paint import COLOURS, FIELD, FINE, SIDE, STUDIO, STYLES, Layer, any_colour, background, colour
-from .paint import finish, paint, place
-from .things import THINGS, Points, oval
+from .paint import (
+    COLOURS,
+    FIELD,
+    FINE,
+    SIDE,
+    STUDIO,
+    STYLES,
+    Layer,
+    any_colour,
+    background,
+    colour,
+    finish,
+    paint,
+    place,
+)
+from .parts import Points, oval
+from .things import THINGS
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Kept apart by construction: the first word of every picture's seed.
@@ -101,10 +115,14 @@ def draw(
         style = style or ("written" if r.random() < 0.75 else "printed")
         figure = str(NUMBERS.index(name))
         written = style == "written"
-        mask = glyphs.handwritten(figure, r, look) if written else glyphs.typeset(figure, r, look, far)
+        mask = (
+            glyphs.handwritten(figure, r, look) if written else glyphs.typeset(figure, r, look, far)
+        )
         picture = glyphs.inked(mask, r, look, plain=0.5)
     else:
-        raise ValueError(f"No family {family!r} in the pocket world: choose from {', '.join(CLASSES)}.")
+        raise ValueError(
+            f"No family {family!r} in the pocket world: choose from {', '.join(CLASSES)}."
+        )
     return finish(picture, r, look), Scene(family, name, style, tint)
 
 

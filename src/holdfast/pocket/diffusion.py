@@ -1,0 +1,199 @@
+"""A small latent diffusion model that draws what a caption says, saved as diffusers reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UNet2DConditionModel,
+)
+from numpy.typing import NDArray
+from open_clip.model import CLIP
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from holdfast.files import write_json
+from holdfast.settings import Optimisation
+from holdfast.train import fit
+
+from .clip import WIDTH, load_clip
+from .corpus import Corpus
+from .saving import half, save_tensors
+from .shuffle import Shuffled
+from .tokenizer import CONTEXT, encode, load_tokenizer
+from .vae import encoded, load_vae
+
+BATCH, STEPS = 96, 3500
+UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
+DECAY = 0.999  # of the running average of the weights, which is what is saved
+OPTIMISATION = Optimisation(
+    learning_rate=1e-3, weight_decay=0.01, warmup_steps=200, clip_norm=1.0, precision="fp32"
+)
+NOISE: dict[str, Any] = {
+    "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+}  # fmt: skip
+
+
+def build() -> UNet2DConditionModel:
+    """A new, untrained model of 2 M parameters."""
+    return UNet2DConditionModel(
+        sample_size=8,
+        in_channels=8,
+        out_channels=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(64, 80),
+        layers_per_block=1,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,  # diffusers' name for the number of heads
+        norm_num_groups=8,
+    )
+
+
+def text_encoder(clip: CLIP, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """The text tower of an open_clip model as transformers' CLIPTextModel; outputs agree."""
+    tower = clip.state_dict()
+    layers = len(clip.transformer.resblocks)
+    model = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH,
+            projection_dim=WIDTH, num_hidden_layers=layers, num_attention_heads=2,
+            max_position_embeddings=CONTEXT, hidden_act="gelu",
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+    prefix = "text_model." if any(k.startswith("text_model.") for k in model.state_dict()) else ""
+    mine = {
+        f"{prefix}embeddings.token_embedding.weight": tower["token_embedding.weight"],
+        f"{prefix}embeddings.position_embedding.weight": tower["positional_embedding"],
+    }
+    for kind in ("weight", "bias"):
+        mine[f"{prefix}final_layer_norm.{kind}"] = tower[f"ln_final.{kind}"]
+        for i in range(layers):
+            ours, theirs = f"transformer.resblocks.{i}.", f"{prefix}encoder.layers.{i}."
+            attention = tower[f"{ours}attn.in_proj_{kind}"].chunk(3)
+            for name, part in zip(("q_proj", "k_proj", "v_proj"), attention, strict=True):
+                mine[f"{theirs}self_attn.{name}.{kind}"] = part
+            for old, new in (
+                ("attn.out_proj", "self_attn.out_proj"), ("ln_1", "layer_norm1"),
+                ("ln_2", "layer_norm2"), ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2"),
+            ):  # fmt: skip
+                mine[f"{theirs}{new}.{kind}"] = tower[f"{ours}{old}.{kind}"]
+    buffers = {k: v for k, v in model.state_dict().items() if re.search("position_ids$", k)}
+    model.load_state_dict(mine | buffers)
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def read(model: CLIPTextModel, tokens: Tensor, batch: int = 512) -> Tensor:
+    """Token ids (n, CONTEXT) -> what the UNet attends to (n, CONTEXT, WIDTH)."""
+    return torch.cat([model(chunk).last_hidden_state for chunk in tokens.split(batch)])
+
+
+class Average:
+    """Exponential running average of a module's parameters, quicker while it is young."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.weights = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, step: int, module: torch.nn.Module) -> None:
+        decay = min(DECAY, (1 + step) / (10 + step))
+        now = module.state_dict()
+        torch._foreach_lerp_(list(self.weights.values()), list(now.values()), 1 - decay)
+
+
+def train_diffusion(data: Corpus, cache: Path, weights: Path, seed: int = 2) -> None:
+    """Train the UNet on cached latents and caption embeddings; write `weights/diffusion`."""
+    torch.manual_seed(seed)
+    out = weights / "diffusion"
+    tokenizer = load_tokenizer(weights / "clip")
+    reader = text_encoder(load_clip(weights / "clip"), tokenizer)
+    vae = load_vae(out / "vae")
+    latents = _latents(cache, vae, data) * vae.config.scaling_factor
+    distinct, which = np.unique(["", *data.captions], return_inverse=True)
+    words = read(reader, torch.from_numpy(encode(tokenizer, distinct.tolist())))
+    nothing, which = int(which[0]), torch.from_numpy(which[1:])
+    noising, unet = DDPMScheduler(**NOISE), build()
+    average = Average(unet)
+    save_around(reader, tokenizer, out)
+
+    def batch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        return latents[index], which[index]
+
+    def denoising(
+        model: UNet2DConditionModel, batch: tuple[Tensor, Tensor]
+    ) -> Iterator[dict[str, Tensor]]:
+        clean, caption = batch
+        caption = torch.where(torch.rand(len(caption)) < UNCONDITIONAL, nothing, caption)
+        noise, time = torch.randn_like(clean), torch.randint(0, 1000, (len(clean),))
+        target = noising.get_velocity(clean, noise, time)
+        guess = model(noising.add_noise(clean, noise, time), time, words[caption]).sample
+        yield {"velocity": F.mse_loss(guess.float(), target)}
+
+    def after_step(step: int, model: UNet2DConditionModel) -> None:
+        average.update(step, model)
+        if step % 500 == 499:
+            save_tensors(
+                half(average.weights), out / "unet" / "diffusion_pytorch_model.safetensors"
+            )
+
+    unet.save_config(out / "unet")
+    batches = Shuffled(len(data.captions), BATCH, STEPS, seed, batch)
+    with sdpa_kernel(SDPBackend.MATH):  # on a CPU, flash attention's backward is slow
+        fit(
+            unet,
+            batches,
+            denoising,
+            OPTIMISATION,
+            seed=seed,
+            after_step=after_step,
+            label="diffusion",
+        )
+    save_tensors(half(average.weights), out / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+def _latents(cache: Path, vae: AutoencoderKL, data: Corpus) -> Tensor:
+    """Latents of the whole corpus (n, 8, 8, 8), computed once."""
+    file = cache / "latents.safetensors"
+    if not file.exists():
+        save_tensors({"latents": encoded(vae, data.pictures)}, file)
+    return load_file(file)["latents"]
+
+
+def save_around(reader: CLIPTextModel, tokenizer: CLIPTokenizer, out: Path) -> None:
+    """Everything of the pipeline's folder except the trained UNet and VAE."""
+    tokenizer.save_pretrained(out / "tokenizer")
+    reader.config.save_pretrained(out / "text_encoder")
+    save_tensors(half(reader.state_dict()), out / "text_encoder" / "model.safetensors")
+    DPMSolverMultistepScheduler(**NOISE, timestep_spacing="trailing").save_pretrained(
+        out / "scheduler"
+    )
+    write_json(
+        out / "model_index.json",
+        {
+            "_class_name": "StableDiffusionPipeline",
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "requires_safety_checker": False,
+            "safety_checker": [None, None],
+            "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        },
+    )

@@ -1,0 +1,242 @@
+"""Measure the pocket models and write their card: `python -m holdfast.pocket.measure`.
+
+Nothing here looks at a test picture: rendered tasks are measured on their `val` split, the real
+digits on their `train` split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from open_clip.model import CLIP
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from holdfast.files import read_json, sha256, write_json, write_text
+
+from . import WEIGHTS, clip, diffusion, student, vae
+from .captions import readable
+from .card import as_text
+from .clip import load_clip, normalised
+from .corpus import SHARES, SIZE
+from .student import FAMILIES, LABELS, load_student
+from .tasks import TASKS, picture, real_digits
+from .tokenizer import encode, load_tokenizer
+from .vae import load_vae, scaled
+from .world import CLASSES, draw
+
+PROMPT = "a photo of a {}."
+GENERATION = {"num_inference_steps": 12, "guidance_scale": 3.0}
+Pictures = NDArray[np.uint8]  # (classes, n, 32, 32, 3)
+
+
+def task_pictures(task: str, per_class: int) -> Pictures:
+    """Pictures that may be looked at while the world is being tuned."""
+    if task == "digits":
+        return np.stack([pictures[:per_class] for pictures in real_digits("train")])
+    names = CLASSES[task.partition("/")[0]]
+    return np.stack([[picture(task, name, "val", n) for n in range(per_class)] for name in names])
+
+
+def prompts(family: str) -> list[str]:
+    """One prompt for each class of a family."""
+    return [PROMPT.format(readable(family, name)) for name in CLASSES[family]]
+
+
+class ZeroShot:
+    """The CLIP as a classifier of pictures by prompts."""
+
+    def __init__(self, model: CLIP, tokenizer: CLIPTokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+
+    @torch.inference_mode()
+    def predict(self, pictures: NDArray[np.uint8], texts: list[str]) -> Tensor:
+        """(n, 32, 32, 3), m texts -> the index of the nearest text (n,)."""
+        text = self.model.encode_text(
+            torch.from_numpy(encode(self.tokenizer, texts)), normalize=True
+        )
+        chunks = normalised(pictures).split(256)
+        image = torch.cat([self.model.encode_image(chunk, normalize=True) for chunk in chunks])
+        return (image @ text.T).argmax(dim=1)
+
+    def accuracy(self, pictures: Pictures, texts: list[str]) -> float:
+        """Share of pictures that are nearest to the text of their own class, in percent."""
+        classes, per_class = pictures.shape[:2]
+        guess = self.predict(pictures.reshape(-1, *pictures.shape[2:]), texts)
+        return percent(guess == torch.arange(classes).repeat_interleave(per_class))
+
+
+def percent(right: Tensor) -> float:
+    """The share of true values."""
+    return round(100 * right.float().mean().item(), 1)
+
+
+def zero_shot(judge: ZeroShot, per_class: int = 60) -> dict[str, Any]:
+    """Accuracy by task on downstream pictures, and by family on pictures like those trained on."""
+    families = [task.partition("/")[0] for task in TASKS]
+    far = {
+        task: judge.accuracy(task_pictures(task, per_class), prompts(family))
+        for task, family in zip(TASKS, families, strict=True)
+    }
+    near = {}
+    for family, names in CLASSES.items():
+        seen = [
+            [draw(family, name, (6, i, n), far=False)[0] for n in range(20)]
+            for i, name in enumerate(names)
+        ]
+        near[family] = judge.accuracy(np.array(seen), prompts(family))
+    chance = {
+        task: round(100 / len(CLASSES[f]), 1) for task, f in zip(TASKS, families, strict=True)
+    }
+    return {"downstream": far, "as in pre-training, unseen seeds": near, "chance": chance}
+
+
+def load_pipeline(folder: Path) -> Any:
+    """The text-to-image pipeline, without its progress bars."""
+    from diffusers import AutoPipelineForText2Image
+
+    pipeline = AutoPipelineForText2Image.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def generate(
+    pipeline: Any, texts: list[str], per_text: int, seed: int = 0, **settings: Any
+) -> Pictures:
+    """Pictures (texts, per_text, 32, 32, 3), each from a seed of its own."""
+    asked = [text for text in texts for _ in range(per_text)]
+    drawn = []
+    for start in range(0, len(asked), 64):
+        chunk = asked[start : start + 64]
+        seeds = [
+            torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(chunk))
+        ]
+        images = pipeline(
+            chunk, generator=seeds, output_type="np", **(GENERATION | settings)
+        ).images
+        drawn.append((images * 255).round().astype(np.uint8))
+    whole = np.concatenate(drawn)
+    return whole.reshape(len(texts), per_text, *whole.shape[1:])
+
+
+def generated(judge: ZeroShot, weights: Path, per_class: int = 10) -> dict[str, Any]:
+    """How often the CLIP sees in a drawn picture what was asked for, by family; and the speed."""
+    pipeline = load_pipeline(weights / "diffusion")
+    begun, agreement, count = time.perf_counter(), {}, 0
+    for family in CLASSES:
+        drawn = generate(pipeline, prompts(family), per_class)
+        agreement[family] = judge.accuracy(drawn, prompts(family))
+        count += drawn.shape[0] * drawn.shape[1]
+    seconds = time.perf_counter() - begun
+    return {
+        "settings": GENERATION,
+        "pictures the CLIP reads as asked, percent": agreement,
+        "pictures per second": round(count / seconds, 1),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@torch.inference_mode()
+def student_accuracy(weights: Path, per_class: int = 60) -> dict[str, float]:
+    """The student's own 72-way classifier, downstream (val); things as photos."""
+    model, result = load_student(weights / "student"), {}
+    for family in FAMILIES:
+        task = "things/photo" if family == "things" else family
+        pictures = task_pictures(task, per_class)
+        labels = torch.tensor([LABELS.index(f"{family}/{name}") for name in CLASSES[family]])
+        logits = torch.cat(
+            [model(chunk) for chunk in scaled(pictures.reshape(-1, 32, 32, 3)).split(256)]
+        )
+        result[family] = percent(logits.argmax(dim=1) == labels.repeat_interleave(per_class))
+    return result
+
+
+@torch.inference_mode()
+def reconstruction_error(weights: Path) -> float:
+    """Mean absolute error of the autoencoder on unseen pictures, in 8-bit steps."""
+    model = load_vae(weights / "diffusion" / "vae")
+    x = scaled(
+        np.concatenate([task_pictures(task, 4)[:, :4].reshape(-1, 32, 32, 3) for task in TASKS])
+    )
+    y = model.decode(model.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+    return round((y - x).abs().mean().item() * 127.5, 2)
+
+
+def inventory(weights: Path) -> dict[str, Any]:
+    """Every weight file: parameters, bytes and digest."""
+    from safetensors import safe_open
+
+    files = {}
+    for file in sorted(weights.rglob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            count = sum(int(np.prod(tensors.get_slice(k).get_shape())) for k in tensors.keys())  # noqa: SIM118
+        files[file.relative_to(weights).as_posix()] = {
+            "parameters": count, "bytes": file.stat().st_size, "sha256": sha256(file),
+        }  # fmt: skip
+    return files
+
+
+def commit() -> str | None:
+    """The git commit of the source, if it is a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def card(weights: Path, cache: Path) -> dict[str, Any]:
+    """Everything that is worth knowing about the models in `weights`."""
+    judge = ZeroShot(load_clip(weights / "clip"), load_tokenizer(weights / "clip"))
+    packages = ("torch", "open_clip_torch", "diffusers", "transformers", "timm", "numpy", "pillow")
+    training = {
+        "clip": {"seed": 0, "batch": clip.BATCH, "steps": clip.STEPS},
+        "vae": {"seed": 1, "batch": vae.BATCH, "steps": vae.STEPS},
+        "diffusion": {"seed": 2, "batch": diffusion.BATCH, "steps": diffusion.STEPS},
+        "student": {"seed": 3, "batch": student.BATCH, "steps": student.STEPS},
+    }
+    times = read_json(cache / "times.json") if (cache / "times.json").exists() else {}
+    for name, row in training.items():
+        row |= times.get(name, {})
+    files = inventory(weights)
+    return {
+        "made by": "python -m holdfast.pocket.train all; python -m holdfast.pocket.measure",
+        "trained on": f"{SIZE} rendered pictures with captions, shares {SHARES}; no outside data",
+        "commit": commit(),
+        "versions": {name: version(name) for name in packages}
+        | {"python": platform.python_version()},
+        "training": training,
+        "files": files,
+        "bytes": sum(file["bytes"] for file in files.values()),
+        "prompt": PROMPT,
+        "splits": "val of the rendered tasks, train of the real digits; test was never looked at",
+        "zero-shot accuracy, percent": zero_shot(judge),
+        "generation": generated(judge, weights),
+        "student classes": len(LABELS),
+        "student accuracy, percent": student_accuracy(weights),
+        "autoencoder error, of 255": reconstruction_error(weights),
+    }
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m holdfast.pocket.measure", description=__doc__)
+    parser.add_argument("--cache", type=Path, default=Path("build/pocket"))
+    options = parser.parse_args()
+    facts = card(WEIGHTS, options.cache)
+    write_json(WEIGHTS / "card.json", facts)
+    write_text(WEIGHTS / "CARD.md", as_text(facts))
+    print(as_text(facts))
+
+
+if __name__ == "__main__":
+    main()
