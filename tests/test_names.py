@@ -59,7 +59,7 @@ def test_round_trip_of_ids_and_names(tmp_path):
     classes.write(tmp_path)
     assert read(tmp_path / "classes.json") == classes
     for label, (class_id, name) in enumerate(zip(classes.ids, classes.names, strict=True)):
-        assert classes.index(class_id) == classes.index(name) == label
+        assert classes.label(class_id, folder=True) == classes.label(name) == label
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,22 @@ def test_unreadable_file_is_refused(tmp_path):
         read_mapping(tmp_path / "none.json")
 
 
-def test_index_matches_by_spelling_and_suggests():
+def test_labels_are_found_by_spelling():
     classes = from_names(["Golden Retriever", "T-shirt", "café"])
-    assert classes.index("golden_retriever") == 0
-    assert classes.index("t shirt") == 1
-    assert classes.index("CAFE\u0301") == 2
-    with pytest.raises(UsageError, match=r"did you mean Golden Retriever"):
-        classes.index("golden retreiver")
+    assert classes.label("golden_retriever") == 0
+    assert classes.label("t shirt") == 1
+    assert classes.label("CAFE\u0301") == 2
+    assert classes.label("golden retreiver") is None
     with pytest.raises(UsageError, match="'1 2' or '1-2'"):
-        from_names(["1 2", "1-2", "3"]).index("1_-2")
+        from_names(["1 2", "1-2", "3"]).label("1_-2")
+
+
+def test_an_id_that_is_another_class_s_name_swaps_no_labels():
+    classes = ClassNames(("2", "1"), ("1", "2"))
+    assert classes.label("1") == 1  # the name
+    assert classes.label("1", folder=True) == 0  # the folder
+    assert match_folders(["1", "2"], classes) == {"1": 0, "2": 1}
+    assert match_folders(["1", "2"], classes, classes.to_json()) == {"1": 0, "2": 1}
 
 
 def test_folders_are_matched_by_name_not_position():

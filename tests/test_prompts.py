@@ -72,7 +72,7 @@ def test_descriptions_replace_templates_by_name(tmp_path, caplog):
 def test_unusable_descriptions(tmp_path, text):
     path = tmp_path / "cupl.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"cupl\.json"):
+    with pytest.raises(HoldfastError, match=r"cupl\.json"):
         prompts_for(CLASSES, PromptSettings(descriptions=path))
 
 

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.test_cli import error_of
 
 import holdfast
@@ -59,8 +60,12 @@ def test_from_names_to_a_verdict(options, pictures, tmp_path, capsys):
     # The saved classifier is the ensemble that was scored.
     assert main(["evaluate", str(run), str(pictures), "--out", str(tmp_path / "s.json")]) == 0
     scores = json.loads((tmp_path / "s.json").read_text())
-    assert scores == result["scores"]["ensemble"]
-    assert f"top-1 {scores['top1']:.1%}" in capsys.readouterr().out
+    assert scores["scores"] == result["scores"]["ensemble"]
+    assert scores["zero_shot"] == result["scores"]["zero-shot"]
+    assert scores["verdict"] == result["verdict"]
+    assert result["verdict"]["text"] in capsys.readouterr().out
+    assert main(["evaluate", str(run / "model"), str(pictures)]) == 0
+    assert "Verdict" not in capsys.readouterr().out  # a classifier alone knows no other model
 
     files = sorted(pictures.rglob("*.png"))[:3]
     assert main(["predict", str(run), *map(str, files), "--top", "2"]) == 0
@@ -139,10 +144,30 @@ def test_three_lines_of_python(clip_folder, pictures, tmp_path):
         train=holdfast.settings.TrainSettings(epochs=1, workers=0),
         device="cpu",
     )
-    names, probabilities = classifier.predict([next(pictures.rglob("*.png"))])
+    file = next(pictures.rglob("*.png"))
+    names, probabilities = classifier.predict([file])
     assert names[0] in WORDS and probabilities.shape == (1, 3)
     again = holdfast.load_classifier(tmp_path / "run", "cpu")
-    assert again.predict([next(pictures.rglob("*.png"))])[0] == names
+    assert again.predict([file])[0] == names
+    ((path, ((name, share),)),) = holdfast.predict(str(tmp_path / "run"), str(file), device="cpu")
+    assert (path, name) == (file, names[0]) and share == pytest.approx(probabilities.max().item())
+
+
+def test_text_is_as_good_as_a_path_or_a_list(clip_folder, pictures, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(WORDS))
+    holdfast.transfer(
+        str(tmp_path / "names.txt"),
+        str(tmp_path / "run"),
+        model=f"local-dir:{clip_folder}",
+        folder=str(pictures),
+        evaluate=str(pictures),
+        train=holdfast.settings.TrainSettings(epochs=1, workers=0),
+        device="cpu",
+    )
+    found = holdfast.evaluate(str(tmp_path / "run"), str(pictures), workers=0, device="cpu")
+    assert found.scores.n == 30 and found.verdict is not None
+    with pytest.raises(holdfast.UsageError, match="alpha is 'maybe'"):
+        holdfast.transfer(WORDS, tmp_path / "other", alpha="maybe")
 
 
 def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(options, tmp_path, capsys):
@@ -198,7 +223,7 @@ def test_bad_models(capsys, options, tmp_path):
     code, line = error_of(
         capsys, "transfer", *WORDS, *options, "--generator", "nobody/no-pipeline", *out
     )
-    assert code == 1 and "hf download nobody/no-pipeline" in line
+    assert code == 1 and "DiffusionPipeline.download" in line
 
 
 def test_bad_folders(capsys, options, pictures, tmp_path):
@@ -220,7 +245,7 @@ def test_bad_folders(capsys, options, pictures, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_corrupt_images_are_named_counted_and_skipped(options, pictures, tmp_path, caplog):
+def test_corrupt_images_are_named_counted_and_skipped(options, pictures, tmp_path, caplog, capsys):
     data = tmp_path / "data"
     shutil.copytree(pictures, data)
     bad = data / "red thing" / "3.png"
@@ -230,12 +255,19 @@ def test_corrupt_images_are_named_counted_and_skipped(options, pictures, tmp_pat
     result = json.loads((run / "result.json").read_text())
     assert result["scores"]["ensemble"]["n"] == 29
     assert result["images"]["unreadable"] == [str(bad)]
+    # ... also when the finished run is opened again.
+    assert transfer(options, "--folder", data, "--evaluate", data, "--out", run) == 0
+    again = json.loads((run / "result.json").read_text())
+    assert again["images"]["unreadable"] == [str(bad)]
+    capsys.readouterr()
+    assert main(["predict", str(run), str(data)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 29
     assert any(str(bad) in note for note in result["notes"])
     assert str(bad) in caplog.text
     for image in data.rglob("*.png"):
         image.write_bytes(b"no picture")
-    code = transfer(options, "--folder", data, "--out", tmp_path / "none")
-    assert code == 1
+    assert transfer(options, "--folder", data, "--out", tmp_path / "none") == 2
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_run_folder_with_other_settings_is_left_alone(capsys, options, tmp_path):
@@ -248,6 +280,9 @@ def test_a_run_folder_with_other_settings_is_left_alone(capsys, options, tmp_pat
     )
     assert code == 2 and "seed (0 there, 8 now); train.epochs (2 there, 3 now)" in line
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    # What costs only time may change.
+    assert transfer(options, "--out", run, "--train.workers", 1, "--images.batch_size", 6) == 0
+    capsys.readouterr()
     stranger = tmp_path / "stranger"
     stranger.mkdir()
     (stranger / "thesis.txt").write_text("mine")
@@ -267,3 +302,105 @@ def test_values_out_of_range(capsys, options, tmp_path):
         code, _ = error_of(capsys, "transfer", *WORDS, *options, option, value, *out)
         assert code == 2
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_continued_with_other_data_under_the_same_names(
+    capsys, options, pictures, clip_folder, tmp_path
+):
+    """The settings only name these files; what they hold must be the same too."""
+    words, data, model = tmp_path / "names.txt", tmp_path / "data", tmp_path / "clip"
+    words.write_text("\n".join(WORDS))
+    shutil.copytree(pictures, data)
+    shutil.copytree(clip_folder, model)
+    command = ["transfer", words, *options, "--model", f"local-dir:{model}", "--folder", data]
+    command += ["--out", tmp_path / "run"]
+    assert main([str(word) for word in command]) == 0
+    capsys.readouterr()
+
+    words.write_text("\n".join(reversed(WORDS)))
+    code, line = error_of(capsys, *command)
+    assert code == 2 and "other settings: names" in line
+    words.write_text("\n".join(WORDS))
+
+    moved = next(data.rglob("*.png"))
+    moved.rename(tmp_path / "away.png")
+    code, line = error_of(capsys, *command)
+    assert code == 2 and "with other training images" in line
+    (tmp_path / "away.png").rename(moved)
+
+    diffs = load_file(model / "open_clip_model.safetensors")
+    diffs["visual.proj"] = diffs["visual.proj"] + 1
+    save_file(diffs, model / "open_clip_model.safetensors")
+    code, line = error_of(capsys, *command)
+    assert code == 2 and "original weights" in line
+
+
+def test_a_failed_start_does_not_block_the_folder(capsys, options, tmp_path):
+    run = tmp_path / "run"
+    code, _ = error_of(
+        capsys, "transfer", *WORDS, *options, "--generator", "no/where", "--out", run
+    )
+    assert code == 1 and not run.exists()
+    run.mkdir()
+    (run / ".settings.json.1.holdfast-tmp").write_text("{")  # killed while writing its first file
+    assert main(["transfer", *WORDS, *map(str, options)]) == 0
+
+
+def test_training_needs_images_of_every_class(capsys, options, pictures, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    shutil.rmtree(data / "green thing")
+    out = ("--out", tmp_path / "run")
+    code, line = error_of(capsys, "transfer", *WORDS, *options, "--folder", data, *out)
+    assert code == 2 and "no readable image of 'green thing'" in line
+    assert transfer(options, "--evaluate", data, *out) == 0
+    notes = json.loads((tmp_path / "run" / "result.json").read_text())["notes"]
+    assert notes == ["Not measured, for want of real images: green thing."]
+
+
+def test_measuring_on_training_images_is_said(options, pictures, tmp_path):
+    run = tmp_path / "run"
+    assert transfer(options, "--folder", pictures, "--evaluate", pictures, "--out", run) == 0
+    assert any("too high" in n for n in json.loads((run / "result.json").read_text())["notes"])
+
+
+def test_one_real_image_is_enough_to_run(options, pictures, tmp_path):
+    data = tmp_path / "data" / "red thing"
+    data.mkdir(parents=True)
+    shutil.copy(next(pictures.rglob("*.png")), data)
+    assert transfer(options, "--evaluate", data.parent, "--out", tmp_path / "run") == 0
+
+
+def test_settings_of_a_run_hold_from_anywhere(options, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures.parent)
+    (tmp_path / "names.txt").write_text("\n".join(WORDS))
+    relative = os.path.relpath(pictures)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pictures, tmp_path / relative)
+    assert main(["transfer", "names.txt", *options, "--folder", relative, "--out", "run"]) == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert main(["transfer", "--config", "../run/settings.json", "--out", "again"]) == 0
+    assert json.loads(Path("again/settings.json").read_text())["names"] == WORDS
+
+
+def test_broken_files_of_a_run_are_one_sentence(capsys, options, tmp_path):
+    run = tmp_path / "run"
+    assert transfer(options, "--out", run) == 0
+    capsys.readouterr()
+    for name in ("fine-tuned.safetensors", "generated/generation.json", "settings.json"):
+        kept = (run / name).read_bytes()
+        (run / name).write_text("{")
+        code, line = error_of(capsys, "transfer", *WORDS, *options, "--out", run)
+        assert code == 1 and name in line
+        (run / name).write_bytes(kept)
+    (run / "generated" / "manifest.jsonl").write_bytes(b"\xff\xfe")
+    assert transfer(options, "--out", run) == 0  # all images are drawn again, to the same bits
+
+
+def test_the_images_of_a_dry_run_include_those_to_choose_alpha_with(options, tmp_path, capsys):
+    assert transfer(options, "--out", tmp_path / "x", "--dry_run", "--alpha", "auto") == 0
+    assert "36 images" in capsys.readouterr().out  # 3 classes, 4 to train on and 8 held out
+    code, line = error_of(capsys, "transfer", *WORDS, "--folder", tmp_path, "--dry_run")
+    assert code == 2 and "nothing is generated" in line

@@ -4,7 +4,6 @@ import torch
 from holdfast.weights import (
     LossValley,
     Segment,
-    distance,
     fisher_information,
     fisher_merge,
     interpolate,
@@ -69,10 +68,6 @@ def test_fisher_information_by_hand():
     samples = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0])]
     information = fisher_information(module, lambda m, x: m(x).squeeze(), samples)
     assert information["weight"].tolist() == [[5.0, 2.0]]
-
-
-def test_distance_by_hand():
-    assert distance({"a": torch.zeros(2)}, {"a": torch.tensor([3.0, 4.0])}) == pytest.approx(5.0)
 
 
 def valley_of(losses, **settings):

@@ -19,9 +19,9 @@ from holdfast import settings
 from holdfast.errors import HoldfastError, UsageError
 
 if TYPE_CHECKING:
-    from holdfast.evaluate import Scores
     from holdfast.generate import Estimate
     from holdfast.models import Classifier
+    from holdfast.verbs import Evaluation
 
 __all__ = [
     "HoldfastError",
@@ -29,29 +29,46 @@ __all__ = [
     "evaluate",
     "generate",
     "load_classifier",
+    "predict",
     "transfer",
 ]
+Names = Sequence[str]
 
 
-def generate(names: Sequence[str], out: Path | str, **options: Any) -> Path | Estimate:
+def generate(names: Names | str, out: Path | str, **options: Any) -> Path | Estimate:
     """Generate images of the named classes into `out`; see `holdfast.settings.GenerateSettings`."""
     from holdfast import verbs
 
-    return verbs.generate(settings.GenerateSettings(list(names), Path(out), **options))
+    return verbs.generate(settings.GenerateSettings(several(names), Path(out), **options))
 
 
-def transfer(names: Sequence[str], out: Path | str, **options: Any) -> Classifier | Estimate:
-    """Class names -> classifier, kept in `out`; see `holdfast.settings.TransferSettings`."""
+def transfer(names: Names | str, out: Path | str, **options: Any) -> Classifier | Estimate:
+    """Class names (or a file of them) -> classifier, kept in the folder `out`.
+
+    The options are the fields of `holdfast.settings.TransferSettings`. With `dry_run=True` it
+    returns an estimate of time and disk instead.
+    """
     from holdfast import verbs
 
-    return verbs.transfer(settings.TransferSettings(list(names), Path(out), **options))
+    return verbs.transfer(settings.TransferSettings(several(names), Path(out), **options))
 
 
-def evaluate(classifier: Path | str, data: Path | str, **options: Any) -> Scores:
+def evaluate(classifier: Path | str, data: Path | str, **options: Any) -> Evaluation:
     """Score a saved classifier on real images; see `holdfast.settings.EvaluateSettings`."""
     from holdfast import verbs
 
     return verbs.evaluate(settings.EvaluateSettings(Path(classifier), Path(data), **options))
+
+
+def predict(
+    classifier: Path | str, images: Sequence[Path | str] | Path | str, **options: Any
+) -> list[tuple[Path, list[tuple[str, float]]]]:
+    """(file, [(name, probability), ...]) for images; see `holdfast.settings.PredictSettings`."""
+    from holdfast import verbs
+
+    paths = [images] if isinstance(images, str | Path) else images
+    chosen = settings.PredictSettings(Path(classifier), [Path(p) for p in paths], **options)
+    return verbs.predict(chosen)
 
 
 def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
@@ -59,3 +76,8 @@ def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
     from holdfast import models
 
     return models.load_classifier(folder, device)
+
+
+def several(names: Names | str) -> list[str]:
+    """A list of names; one piece of text is one name, or a file of names."""
+    return [names] if isinstance(names, str) else [str(name) for name in names]

@@ -74,14 +74,16 @@ def named_words(name: str, arguments: Sequence[str]) -> list[str]:
         if not words:
             break
         if field.endswith("*"):
-            named.append(f"--{field[:-1]}={json.dumps(words)}")
+            named.append(f"--{field[:-1]}={json.dumps(words, ensure_ascii=False)}")
             words = []
         else:
             named.append(f"--{field}={words.pop(0)}")
     if words:
         raise UsageError(f"`holdfast {name}` does not know what to do with {' '.join(words)!r}.")
     # A switch needs no value.
-    rest = [f"{a}=true" if a in ("--dry_run", "--dry-run") else a for a in rest]
+    for place, argument in enumerate(rest):
+        if argument == "--dry_run" and rest[place + 1 : place + 2] not in (["true"], ["false"]):
+            rest[place] = "--dry_run=true"
     return named + rest
 
 
@@ -93,6 +95,8 @@ def parse(name: str, arguments: Sequence[str]) -> Any:
         config = parser.parse_args(given)
     except UsageError as error:
         raise UsageError(readable(str(error), name, parser)) from None
+    except UnicodeDecodeError:
+        raise UsageError("The file given with --config is no text.") from None
     values = parser.instantiate(config).as_dict()
     return VERBS[name].kind(**{k: v for k, v in values.items() if k != "config"})
 
@@ -100,6 +104,11 @@ def parse(name: str, arguments: Sequence[str]) -> Any:
 def readable(message: str, name: str, parser: Parser) -> str:
     """The parser's message with what a user can do about it."""
     unknown = re.search(r"[Uu]nrecognized arguments?: (\S+)", message)
+    if unknown and not unknown.group(1).startswith("-"):
+        return f"{unknown.group(1)!r} comes too late: what has no option's name comes first."
+    value = re.search(r'Parser key "([^"]+)": .*?(?:Given|Got) value: (.*)$', message)
+    if value:
+        return f"{value[1]} cannot be {value[2]!r}; see `holdfast {name} --help`."
     if unknown:
         option = unknown.group(1).split("=")[0]
         options = [o for action in parser._actions for o in action.option_strings]
@@ -143,12 +152,16 @@ def show_transfer(chosen: settings.TransferSettings, found: Any) -> None:
     print(f"Classifier: {chosen.out / 'model'}\nReport:     {chosen.out / 'report.html'}")
 
 
-def show_scores(scores: Any) -> None:
-    """Accuracy and calibration."""
-    print(
-        f"{scores.n} images   top-1 {scores.top1:.1%}   mean per class {scores.mean_per_class:.1%}"
-        f"   calibration error {scores.ece:.1%}"
-    )
+def show_scores(found: Any) -> None:
+    """Accuracy and calibration, and the verdict if there is one."""
+    for kind, scores in (("zero-shot", found.zero_shot), ("classifier", found.scores)):
+        if scores is not None:
+            print(
+                f"{kind:12} {scores.n} images   top-1 {scores.top1:6.1%}   "
+                f"mean per class {scores.mean_per_class:6.1%}   calibration error {scores.ece:6.1%}"
+            )
+    if found.verdict is not None:
+        print(f"Verdict: {found.verdict.text}")
 
 
 def show_predictions(rows: Any) -> None:
@@ -185,6 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HoldfastError as error:
         print(f"holdfast: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:
+        # The reader of our output has seen enough; do not complain when Python closes it either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(
@@ -196,8 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
         print(
-            "holdfast: The memory of the device ran out; lower train.batch_size or "
-            "images.batch_size and give another --out.",
+            "holdfast: The memory of the device ran out; lower images.batch_size and run the same "
+            "command again, or lower train.batch_size with another --out.",
             file=sys.stderr,
         )
         return 1

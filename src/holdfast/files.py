@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from holdfast.errors import HoldfastError
+
 TEMPORARY = ".holdfast-tmp"
 
 
@@ -43,8 +45,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value of a JSON file. Raises HoldfastError if it holds none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise HoldfastError(f"{path} cannot be read as JSON: {reason}.") from None
 
 
 def append_line(path: Path, value: Any) -> None:

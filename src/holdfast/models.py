@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from holdfast import names
 from holdfast.data.batches import ImageBatch
-from holdfast.data.folders import read_image
+from holdfast.data.folders import read_image, to_rgb
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, near
 from holdfast.files import replacing, write_json
@@ -74,16 +74,23 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
     from open_clip.factory import parse_model_name
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    schema, identifier = parse_model_name(name)
+    try:
+        schema, identifier = parse_model_name(name)
+    except ValueError:
+        raise UsageError(f"The model {name!r} names nothing; write what comes after it.") from None
     random = pretrained == "random"
     tag: dict[str, Any] = {}
     if schema is None:
+        name = name.replace("/", "-")  # OpenAI's spelling, ViT-B/16
         tag = check_architecture(name, pretrained, random)
+    elif random:
+        raise UsageError(f"{name} brings its own weights; untrained ones need an architecture.")
     elif schema == "local-dir" and not (Path(identifier) / "open_clip_config.json").is_file():
         raise UsageError(
             f"{identifier} is no open_clip folder (it has no open_clip_config.json); give the "
             "folder that holds the configuration and the weights."
         )
+    place = pick_device(device)
     try:
         torch.manual_seed(seed)
         with warnings.catch_warnings():
@@ -92,12 +99,14 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
                 name,
                 pretrained=pretrained if schema is None and not random else None,
                 force_quick_gelu=tag.get("quick_gelu", False),
-                device=pick_device(device),
+                device=place,
                 require_pretrained=not random,
             )
             model_cfg = open_clip.get_model_config(name)
             tokenizer = open_clip.get_tokenizer(name)
-    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a broken weights file makes its reader raise almost anything
         raise HoldfastError(missing_weights(name, pretrained, schema, tag, error)) from None
     if tag.get("quick_gelu"):
         model_cfg["quick_gelu"] = True
@@ -117,10 +126,11 @@ def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, An
     """open_clip's entry for a tag, {} for a file or random weights; UsageError if unknown."""
     import open_clip
 
-    if open_clip.get_model_config(name.replace("/", "-")) is None:
+    if open_clip.get_model_config(name) is None:
+        hint = f" (did you mean local-dir:{name}?)" if Path(name).is_dir() else ""
         raise UsageError(
-            f"open_clip knows no model {name!r}{near(name, open_clip.list_models())}; give one of "
-            "its names, local-dir:FOLDER, hf-hub:ID or pocket."
+            f"open_clip knows no model {name!r}{hint or near(name, open_clip.list_models())}; give "
+            "one of its names, local-dir:FOLDER, hf-hub:ID or pocket."
         )
     if random or Path(pretrained).is_file():
         return {}
@@ -138,14 +148,15 @@ def missing_weights(
     name: str, pretrained: str, schema: str | None, tag: dict[str, Any], error: Exception
 ) -> str:
     """One sentence on weights that could not be loaded, with the command that fetches them."""
-    repository = tag.get("hf_hub", "").rstrip("/") if schema is None else name.split(":", 1)[1]
+    reason = " ".join(str(error).split())[:200].rstrip(".")
+    place = tag.get("hf_hub", "") if schema is None else name.split(":", 1)[1]
+    repository = "/".join(place.split("/")[:2])  # a tag may name a file after it
     if schema != "local-dir" and repository:
         return (
-            f"The weights of {name} {pretrained} are not on this machine and could not be fetched; "
-            f"on a machine with a network run `hf download {repository}`, or give a local folder "
-            "with --model local-dir:FOLDER."
+            f"The weights of {name} {pretrained} are not on this machine and could not be fetched "
+            f"({reason}); on a machine with a network run `hf download {repository}`, or give a "
+            "local folder with --model local-dir:FOLDER."
         )
-    reason = " ".join(str(error).split())[:300]
     return f"The model {name} {pretrained} could not be loaded: {reason}"
 
 
@@ -214,7 +225,8 @@ class Classifier(nn.Module):
         rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         for batch in batches:
             z, logits = self(batch.images.to(self.clip.device, non_blocking=True))
-            rows.append((z.cpu(), logits.cpu(), batch.labels, batch.indices))
+            # Copies: a loader's worker shares its memory through a file handle a tensor.
+            rows.append((z.cpu(), logits.cpu(), batch.labels.clone(), batch.indices.clone()))
         if not rows:
             raise HoldfastError("None of the images could be read; look at the files named above.")
         z, logits, labels, indices = (torch.cat(column) for column in zip(*rows, strict=True))
@@ -227,12 +239,12 @@ class Classifier(nn.Module):
         """Names and probabilities of images (PIL images or files).
 
         Returns the most likely name of each image, and probabilities (images, classes) in the
-        order of `classes.names`.
+        order of `classes.names`. Raises UnreadableImage for a file that is no whole image.
         """
         rows = []
         for start in range(0, len(images), batch_size):
             opened = [
-                image.convert("RGB") if isinstance(image, Image.Image) else read_image(Path(image))
+                to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
                 for image in images[start : start + batch_size]
             ]
             tensors = torch.stack([self.clip.preprocess(image) for image in opened])
@@ -254,6 +266,16 @@ class Classifier(nn.Module):
         write_json(folder / "classifier.json", about)
 
 
+def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises HoldfastError if it holds none."""
+    try:
+        return load_file(path, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise HoldfastError(
+            f"{path} cannot be read ({error}); delete it to make it again."
+        ) from None
+
+
 def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
     """Load what `Classifier.save` wrote. Raises UsageError if the folder holds no classifier."""
     folder = Path(folder)
@@ -266,7 +288,7 @@ def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
         )
     classes = names.read(folder / "classes.json")
     clip = load_clip(f"local-dir:{folder}", device=device)
-    weights = load_file(folder / "head.safetensors")
+    weights = read_weights(folder / "head.safetensors")
     head = Head(weights["weight"].shape[1], weights["weight"].shape[0])
     head.load_state_dict(weights)
     return Classifier(clip, head.to(clip.device), classes).eval()

@@ -66,30 +66,26 @@ class ClassNames:
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
-    def index(self, name_or_id: str) -> int:
-        """Label of a class by its exact id, its exact name, or its name up to spelling.
+    def label(self, name: str, folder: bool = False) -> int | None:
+        """Label of a class by its name, exactly or up to spelling; None when there is none.
 
-        Raises UsageError with near matches when there is none.
+        folder: `name` is a folder's and so may also be an id, which comes before a name.
+        Raises UsageError when several classes are spelt like it.
         """
-        labels = self.matches(name_or_id)
-        if len(labels) == 1:
-            return labels[0]
-        if labels:
-            several = " or ".join(repr(self.names[label]) for label in labels)
-            raise UsageError(f"{name_or_id!r} could be the class {several}; write it exactly.")
-        raise UsageError(f"No class is called {name_or_id!r}{near(name_or_id, self.names)}.")
-
-    def matches(self, name_or_id: str) -> list[int]:
-        """Labels that `name_or_id` may mean: the exact one if there is, or by spelling."""
-        loose = normalised(name_or_id)
-        for word, table in zip((name_or_id, name_or_id, loose, loose), self._tables, strict=True):
-            if word in table:
-                return table[word]
-        return []
+        ids, names, names_normalised, ids_normalised = self._tables
+        spelt = normalised(name)
+        places = [(name, names), (spelt, names_normalised)]
+        if folder:
+            places = [(name, ids), *places, (spelt, ids_normalised)]
+        found = next((table[word] for word, table in places if word in table), [])
+        if len(found) > 1:
+            several = " or ".join(repr(self.names[label]) for label in found)
+            raise UsageError(f"{name!r} could be the class {several}; write it exactly.")
+        return found[0] if found else None
 
     @cached_property
     def _tables(self) -> list[dict[str, list[int]]]:
-        """Words to labels, the surest first: exact ids, exact names, then both normalised."""
+        """Words to labels: exact ids, exact names, normalised names, normalised ids."""
         tables: list[dict[str, list[int]]] = [{}, {}, {}, {}]
         for label, (class_id, name) in enumerate(zip(self.ids, self.names, strict=True)):
             words = class_id, name, normalised(name), normalised(class_id)
@@ -178,11 +174,13 @@ def match_folders(
     for folder in sorted(folders):
         if is_ignored(folder):
             continue
-        name = (mapping or {}).get(folder, folder)
-        if not classes.matches(name):
+        if mapping and folder in mapping:
+            label = classes.label(mapping[folder])
+        else:
+            label = classes.label(folder, folder=True)
+        if label is None:
             unknown.append(folder)
             continue
-        label = classes.index(name)
         if label in matched:
             raise UsageError(
                 f"The folders {matched[label]!r} and {folder!r} are both the class "

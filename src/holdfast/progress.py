@@ -12,6 +12,7 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], 
 
     A terminal gets a live bar; a log file gets one line at the end.
     """
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -29,6 +30,6 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], 
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=done)
         yield lambda amount: bar.advance(task, amount)

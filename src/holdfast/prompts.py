@@ -137,19 +137,17 @@ def _open_clip_templates(attribute: str) -> list[str]:
 
 def _read_descriptions(path: Path, classes: ClassNames) -> dict[int, list[str]]:
     """{label: sentences} from {"class name": ["sentence", ...]}, matched by name."""
-    try:
-        value = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"Cannot read the descriptions {path}: {error}.") from None
+    value = read_json(path)
     if not isinstance(value, dict) or not all(_is_sentences(item) for item in value.values()):
         raise UsageError(f'{path} must hold {{"class name": ["sentence", ...]}}.')
     described: dict[int, list[str]] = {}
     unknown: list[str] = []
     for name, sentences in value.items():
-        if classes.matches(name):
-            described[classes.index(name)] = [sentence.strip() for sentence in sentences]
-        else:
+        label = classes.label(name)
+        if label is None:
             unknown.append(name)
+        else:
+            described[label] = [sentence.strip() for sentence in sentences]
     if not described:
         raise UsageError(f"{path} describes none of the classes, but for example {unknown[:3]}.")
     if unknown:
@@ -204,7 +202,7 @@ def _read_cache(path: Path) -> dict[str, dict[str, list[str]]]:
         value = read_json(path)
         if all(_is_sentences(item) for answers in value.values() for item in answers.values()):
             return value
-    except (OSError, ValueError, AttributeError):
+    except (HoldfastError, AttributeError):
         pass
     raise UsageError(f"{path} is no file of saved descriptions; move it away to ask again.")
 

@@ -14,6 +14,7 @@ from typing import Any
 from holdfast.errors import UsageError
 from holdfast.files import append_line, read_json, read_lines, remove_leftovers, write_json
 
+STARTED = {"settings.json", "environment.json"}
 PACKAGES = (
     "holdfast torch torchvision open_clip_torch timm diffusers transformers accelerate safetensors "
     "pillow numpy"
@@ -51,8 +52,13 @@ def open_run(folder: Path, settings: Any, free: Collection[str] = ()) -> Path:
     written = folder / "settings.json"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give another folder with --out.")
-    if written.exists():
-        old, new = dict(flat(read_json(written))), dict(flat(wanted))
+    remove_leftovers(folder)
+    # A run that failed before it made anything may be started again with other settings.
+    if written.exists() and {entry.name for entry in folder.iterdir()} - STARTED:
+        earlier = read_json(written)
+        if not isinstance(earlier, dict):
+            raise UsageError(f"{written} holds no settings; give another folder with --out.")
+        old, new = dict(flat(earlier)), dict(flat(wanted))
         differing = [
             f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
             for key in sorted(old.keys() | new.keys())
@@ -63,13 +69,28 @@ def open_run(folder: Path, settings: Any, free: Collection[str] = ()) -> Path:
                 f"{folder} holds a run with other settings: {'; '.join(differing[:4])}"
                 f"{' and more' if len(differing) > 4 else ''}; give another --out or remove it."
             )
-        remove_leftovers(folder)
-    elif folder.exists() and any(folder.iterdir()):
+    elif not written.exists() and folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run; give another folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(written, wanted)
-    write_json(folder / "environment.json", environment())
+    if not (folder / "environment.json").exists():  # of the machine that trained
+        write_json(folder / "environment.json", environment())
     return folder
+
+
+def check_inputs(run: Path, inputs: dict[str, str]) -> None:
+    """Keep hashes of what a run was made from; UsageError if an earlier start had others."""
+    path = run / "inputs.json"
+    if not path.exists():
+        write_json(path, inputs)
+        return
+    earlier = read_json(path)
+    changed = [what for what, digest in inputs.items() if earlier.get(what) != digest]
+    if changed:
+        raise UsageError(
+            f"{run} holds a run with other {' and '.join(changed)}; give another --out, "
+            "or remove it."
+        )
 
 
 def environment() -> dict[str, Any]:
@@ -105,15 +126,16 @@ class Records:
 
     def read(self) -> list[dict[str, Any]]:
         """The records in order of their step; of a step that a resumed run repeated, the last."""
-        return [r for _, r in sorted({r["step"]: r for r in read_lines(self.path)}.items())]
+        lines = [r for r in read_lines(self.path) if isinstance(r, dict) and "step" in r]
+        return [r for _, r in sorted({r["step"]: r for r in lines}.items())]
 
 
 def peak_memory() -> int:
     """The most memory this process has held so far, in bytes, on the GPU if it used one."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+    if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
+        return peak
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

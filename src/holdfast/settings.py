@@ -5,18 +5,42 @@ No torch here: the command line builds itself from these classes and must start 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-Precision = Literal["fp32", "bf16"]
+from holdfast.errors import UsageError
+
+Precision = Literal["auto", "fp32", "bf16"]
 
 # Stable Diffusion 1.5 in its community mirror; docs/models.md names licences and fallbacks.
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 @dataclass(frozen=True)
-class PromptSettings:
+class Settings:
+    """What all settings share: text becomes a path where one is wanted, and numbers have limits."""
+
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, str) and str(each.type) in ("Path", "Path | None"):
+                object.__setattr__(self, each.name, Path(value))
+        for name, (low, high) in self.limits.items():
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not low <= value <= high:
+                bounds = f"at least {low:g}" if high == INFINITY else f"from {low:g} to {high:g}"
+                raise UsageError(f"{name} is {value}; it must be {bounds}.")
+
+
+INFINITY = float("inf")
+SEED = (0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class PromptSettings(Settings):
     """How a class name becomes sentences.
 
     Args:
@@ -30,6 +54,8 @@ class PromptSettings:
         llm_count: sentences to ask for per class.
     """
 
+    limits = {"llm_count": (1, 1000)}
+
     templates: list[str] | str = "a photo of a {}."
     descriptions: Path | None = None
     llm_url: str | None = None
@@ -38,7 +64,7 @@ class PromptSettings:
 
 
 @dataclass(frozen=True)
-class ImageSettings:
+class ImageSettings(Settings):
     """How prompts become images (defaults of RegFT: 64 images a class, guidance 5.0, 50 steps).
 
     Args:
@@ -52,6 +78,16 @@ class ImageSettings:
         clip_filter: share of each class's images to drop, lowest zero-shot agreement first.
     """
 
+    limits = {
+        "per_class": (1, INFINITY),
+        "guidance": (0, INFINITY),
+        "steps": (1, INFINITY),
+        "batch_size": (1, INFINITY),
+        "size": (8, INFINITY),
+        "redraws": (0, INFINITY),
+        "clip_filter": (0, 0.95),
+    }
+
     per_class: int = 64
     guidance: float = 5.0
     steps: int = 50
@@ -63,17 +99,26 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
-class Optimisation:
+class Optimisation(Settings):
     """One optimiser run.
 
     Args:
+        optimizer: AdamW, or Adam.
         learning_rate: peak of the schedule; the default suits real CLIP checkpoints.
         weight_decay: decoupled weight decay, on every parameter as in the papers' code.
         warmup_steps: steps of linear warmup.
         schedule: after the warmup, to zero along a cosine, or constant.
         clip_norm: largest gradient norm; 0 leaves gradients as they are.
-        precision: `bf16` runs the forward pass under autocast; weights stay in fp32.
+        precision: `bf16` runs the forward pass under autocast, weights stay in fp32; `auto` does
+            so on a CUDA GPU.
     """
+
+    limits = {
+        "learning_rate": (0, INFINITY),
+        "weight_decay": (0, INFINITY),
+        "warmup_steps": (0, INFINITY),
+        "clip_norm": (0, INFINITY),
+    }
 
     optimizer: Literal["adamw", "adam"] = "adamw"
     # Not the 1e-3 of RegFT's public code: WiSE-FT fine-tunes real CLIP checkpoints at 3e-5 with
@@ -84,7 +129,7 @@ class Optimisation:
     warmup_steps: int = 500
     schedule: Literal["cosine", "constant"] = "cosine"
     clip_norm: float = 1.0
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True)
@@ -102,18 +147,29 @@ class TrainSettings(Optimisation):
         checkpoint_minutes: time between checkpoints, so the most that a kill can cost.
     """
 
+    limits = {
+        **Optimisation.limits,
+        "epochs": (1, INFINITY),
+        "batch_size": (1, INFINITY),
+        "label_smoothing": (0, 0.99),
+        "variance": (0, INFINITY),
+        "covariance": (0, INFINITY),
+        "workers": (0, INFINITY),
+        "checkpoint_minutes": (0, INFINITY),
+    }
+
     epochs: int = 10
     batch_size: int = 128
     label_smoothing: float = 0.0
     variance: float = 0.16
     covariance: float = 0.02
     trainable: Literal["all", "head"] = "all"
-    workers: int = 2
+    workers: int = 4
     checkpoint_minutes: float = 5.0
 
 
 @dataclass(frozen=True)
-class GenerateSettings:
+class GenerateSettings(Settings):
     """Class names -> prompts -> a folder of generated images with a manifest.
 
     Args:
@@ -126,6 +182,8 @@ class GenerateSettings:
         dry_run: draw two images, print time and disk for the rest, and stop.
     """
 
+    limits = {"seed": SEED}
+
     names: list[str] = field(default_factory=list)
     out: Path = Path("generated")
     generator: str = DEFAULT_GENERATOR
@@ -137,7 +195,7 @@ class GenerateSettings:
 
 
 @dataclass(frozen=True)
-class TransferSettings:
+class TransferSettings(Settings):
     """Class names -> generated images -> fine-tuned, ensembled, evaluated classifier (RegFT).
 
     Args:
@@ -158,6 +216,8 @@ class TransferSettings:
         dry_run: draw two images, print time and disk for the rest, and stop.
     """
 
+    limits = {"seed": SEED, "alpha": (0, 1)}
+
     names: list[str] = field(default_factory=list)
     out: Path = Path("runs/transfer")
     model: str = "ViT-B-16"
@@ -177,7 +237,7 @@ class TransferSettings:
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(Settings):
     """A classifier's folder and a folder of real images -> accuracy, calibration, confusion.
 
     Args:
@@ -189,16 +249,18 @@ class EvaluateSettings:
         device: `auto`, `cpu`, `cuda`, `mps`.
     """
 
+    limits = {"batch_size": (1, INFINITY), "workers": (0, INFINITY)}
+
     classifier: Path
     data: Path
     out: Path | None = None
     batch_size: int = 128
-    workers: int = 2
+    workers: int = 4
     device: str = "auto"
 
 
 @dataclass(frozen=True)
-class PredictSettings:
+class PredictSettings(Settings):
     """A classifier's folder and images -> names and probabilities.
 
     Args:
@@ -209,6 +271,8 @@ class PredictSettings:
         device: `auto`, `cpu`, `cuda`, `mps`.
     """
 
+    limits = {"top": (1, INFINITY), "batch_size": (1, INFINITY)}
+
     classifier: Path
     images: list[Path]
     top: int = 1
@@ -217,7 +281,7 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
-class DemoSettings:
+class DemoSettings(Settings):
     """The main job on the embedded world: from ten class names to a verdict on real digits.
 
     Args:
@@ -225,6 +289,8 @@ class DemoSettings:
         seed: of every random choice.
         device: `auto`, `cpu`, `cuda`, `mps`.
     """
+
+    limits = {"seed": SEED}
 
     out: Path = Path("runs/demo")
     seed: int = 0

@@ -99,13 +99,6 @@ def fisher_information(
     return {name: tensor / max(1, count) for name, tensor in total.items()}
 
 
-def distance(a: Weights, b: Weights) -> float:
-    """Euclidean distance between two sets of weights."""
-    check_same_names(a, b)
-    squares = [(a[name].double() - b[name].double()).square().sum() for name in a]
-    return torch.stack(squares).sum().sqrt().item()
-
-
 @dataclass
 class Segment:
     """Mean of the weights of consecutive steps `first`..`last`, and the loss at their end."""

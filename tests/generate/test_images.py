@@ -221,13 +221,6 @@ def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path,
     assert hashes(draw(tmp_path, diffusion)) == hashes(whole)
 
 
-@pytest.mark.parametrize("setting", ["per_class", "steps", "batch_size"])
-def test_numbers_below_one_are_refused(diffusion, tmp_path, setting):
-    with pytest.raises(UsageError, match=f"images.{setting} must be at least 1"):
-        draw(tmp_path, diffusion, **{setting: 0})
-    assert not list(tmp_path.iterdir())
-
-
 def test_estimate_leaves_nothing(diffusion, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cost = estimate(

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torchvision.transforms.functional import to_tensor
 
 from holdfast.data.batches import ImageBatch, evaluation_batches
 from holdfast.data.folders import scan
@@ -9,6 +10,7 @@ from holdfast.errors import UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
 from holdfast.methods.transfer import (
     capped_warmup,
+    choose_alpha,
     chunks,
     fine_tune,
     fisher_weighted_merge,
@@ -19,7 +21,7 @@ from holdfast.methods.transfer import (
     spread,
     sweep,
 )
-from holdfast.models import Classifier, load_clip, text_head
+from holdfast.models import CLIP, Classifier, Head, load_clip, text_head
 from holdfast.names import from_names
 from holdfast.settings import TrainSettings
 
@@ -168,3 +170,48 @@ def test_the_filter_drops_what_looks_least_like_its_class():
     assert keep_agreeing(logits, labels, 0.25) == [0, 2, 3, 4, 5]
     assert keep_agreeing(logits, labels, 0.5) == [0, 2, 4]
     assert keep_agreeing(logits, labels, 0.99) == [0, 4]  # one image of each class stays
+
+
+def answers(correct, n=100):
+    """Logits of two classes of which the first `correct` of n are right; all labels are 1."""
+    logits = torch.zeros(n, 2)
+    logits[:correct, 1] = 1
+    logits[correct:, 0] = 1
+    return logits
+
+
+def test_alpha_is_the_smallest_within_a_standard_error_of_the_best():
+    labels = torch.ones(100, dtype=torch.long)
+    # Best 90 of 100; its standard error is 3 points.
+    found = {0.0: 50, 0.2: 70, 0.4: 86, 0.6: 88, 0.8: 90, 1.0: 89}
+    choice = choose_alpha({a: answers(c) for a, c in found.items()}, labels)
+    assert choice.alpha == 0.6
+    assert choice.proxy[0.4] == pytest.approx(0.86)
+    assert "3.0 points" in choice.why and "100 held-out" in choice.why
+
+
+def test_what_learned_nothing_keeps_the_original():
+    labels = torch.ones(100, dtype=torch.long)
+    assert choose_alpha({a: answers(80) for a in (0.0, 0.5, 1.0)}, labels).alpha == 0
+    assert choose_alpha({0.0: answers(80), 1.0: answers(60)}, labels).alpha == 0
+
+
+def test_head_only_leaves_batch_statistics(data):
+    """A frozen tower with batch-norm must not drift by being run in training mode."""
+    import open_clip
+
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+        "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1},
+    }
+    model = open_clip.CLIP(**config)
+    clip = CLIP("resnet", model, None, {}, None, lambda image: to_tensor(image))
+    classifier = Classifier(clip, Head(16, 3), NAMES)
+    before = classifier.weights()
+    fine_tune(classifier, data, replace(SETTINGS, trainable="head"), seed=0)
+    after = classifier.weights()
+    assert {k for k in before if not torch.equal(before[k], after[k])} == {
+        "head.weight",
+        "head.bias",
+    }

@@ -6,6 +6,7 @@ So a run that stops and goes on, or one with another number of workers, sees the
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +48,12 @@ class _Loaded:
 
     batch: ImageBatch | None
     unreadable: list[UnreadableImage]
+
+    def pin_memory(self) -> _Loaded:
+        """Called by the loader, so that the copy to a GPU overlaps with computing."""
+        if self.batch is not None:
+            self.batch.images = self.batch.images.pin_memory()
+        return self
 
 
 class _Decoder:
@@ -189,7 +196,14 @@ def _load(dataset: TrainingBatches | _InOrder, steps: range, workers: int) -> It
     # generator of its own the loader draws nothing from the one that training uses.
     own = torch.Generator()
     return iter(
-        DataLoader(dataset, batch_size=None, sampler=steps, num_workers=workers, generator=own)
+        DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=steps,
+            num_workers=min(workers, os.cpu_count() or 1),
+            generator=own,
+            pin_memory=torch.cuda.is_available(),
+        )
     )
 
 

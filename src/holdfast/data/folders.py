@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from holdfast import names
 from holdfast.errors import HoldfastError, UsageError, near
 from holdfast.generate.manifest import is_generated, read_manifest
 from holdfast.names import ClassNames
+
+logger = logging.getLogger(__name__)
 
 # Nothing else is tried: Pillow also reads formats that run code of their own, such as EPS.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -51,7 +54,7 @@ def read_image(path: Path) -> Image.Image:
                 # Pixels may be whole where the metadata is not.
                 with contextlib.suppress(Exception):
                     ImageOps.exif_transpose(image, in_place=True)
-                return _rgb(image)
+                return to_rgb(image)
     except Image.UnidentifiedImageError:
         raise UnreadableImage(path, f"it is none of {', '.join(FORMATS)}") from None
     except Exception as error:
@@ -60,7 +63,11 @@ def read_image(path: Path) -> Image.Image:
         raise UnreadableImage(path, reason.rstrip(".")) from None
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as 8-bit RGB: 16 bits scaled, transparency on white.
+
+    Raises ValueError for pixels whose range is unknown.
+    """
     if image.mode.startswith("I"):
         # Pillow's own conversion clips at 255, which turns almost every 16-bit picture white.
         values = np.asarray(image)
@@ -157,6 +164,31 @@ def _image_files(folder: Path) -> Iterator[Path]:
                 yield Path(place, file)
 
 
+def readable(data: LabelledImages) -> tuple[LabelledImages, list[Path]]:
+    """The images that can be decoded, and the files that cannot, each named in a warning."""
+    kept: list[int] = []
+    broken: list[Path] = []
+    for position, path in enumerate(data.paths):
+        try:
+            read_image(path)
+            kept.append(position)
+        except UnreadableImage as error:
+            broken.append(path)
+            logger.warning("%s It is skipped.", error)
+    return (subset(data, kept) if broken else data), broken
+
+
+def subset(data: LabelledImages, keep: Sequence[int]) -> LabelledImages:
+    """The images at the positions `keep`, in that order."""
+    return replace(data, paths=[data.paths[i] for i in keep], labels=[data.labels[i] for i in keep])
+
+
+def without_images(data: LabelledImages) -> list[str]:
+    """Names of the classes that have no image."""
+    present = set(data.labels)
+    return [name for label, name in enumerate(data.classes.names) if label not in present]
+
+
 def find_images(places: Sequence[Path]) -> list[Path]:
     """The files among `places` and the images below its folders, in order.
 
@@ -182,10 +214,11 @@ def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
     """
     labels: list[int] = []
     for name in data.classes.names:
-        if len(classes.matches(name)) != 1:
+        label = classes.label(name)
+        if label is None:
             raise UsageError(
                 f"{data.root} holds the class {name!r}, which is not one of the "
                 f"{len(classes)} given{near(name, classes.names)}."
             )
-        labels.append(classes.index(name))
+        labels.append(label)
     return LabelledImages(data.paths, [labels[i] for i in data.labels], classes, data.root)

@@ -89,7 +89,6 @@ def generate_images(
     from holdfast.generate import pipeline
 
     job = Job(classes, prompts, settings, seed)
-    _check(job)
     chosen, precision = pipeline.pick(device, settings.precision)
     sources = pipeline.find(generator)
     fixed = _must_match(job, [str(source) for source in sources], precision)
@@ -107,16 +106,6 @@ def generate_images(
                             _save(out, job, pipe, precision, place, attempt, picture)
                             advance(1)
     return read_manifest(out)
-
-
-def _check(job: Job) -> None:
-    for name in ("per_class", "steps", "batch_size"):
-        if getattr(job.settings, name) < 1:
-            raise UsageError(f"images.{name} must be at least 1.")
-    if job.settings.redraws < 0:
-        raise UsageError("images.redraws must not be negative.")
-    if len(job.prompts) != len(job.classes) or not all(job.prompts):
-        raise UsageError("Every class needs at least one prompt.")
 
 
 def _must_match(job: Job, generators: list[str], precision: str) -> dict[str, Any]:
@@ -179,12 +168,13 @@ def _verified(out: Path, classes: ClassNames) -> set[Place]:
     whole: dict[Place, Record] = {}
     for record in read_records(out):
         path = out / record.file
-        if path.is_file() and files.sha256(path) == record.sha256:
+        known = record.class_id in labels
+        if known and path.is_file() and files.sha256(path) == record.sha256:
             whole[labels[record.class_id], record.index] = record
     lines = (json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in whole.values())
     text = "".join(lines)
     manifest = out / MANIFEST
-    if manifest.exists() and manifest.read_text(encoding="utf-8") != text:
+    if manifest.exists() and manifest.read_bytes() != text.encode():
         files.write_text(manifest, text)
     return set(whole)
 
@@ -305,7 +295,6 @@ def estimate(
     from holdfast.generate import pipeline
 
     job = Job(classes, prompts, settings, seed)
-    _check(job)
     chosen, precision = pipeline.pick(device, settings.precision)
     seconds: list[float] = []
     sizes: list[int] = []

@@ -69,7 +69,8 @@ class Manifest:
 
     @property
     def labels(self) -> list[int]:
-        return [self.classes.index(record.class_id) for record in self.records]
+        order = {class_id: label for label, class_id in enumerate(self.classes.ids)}
+        return [order[record.class_id] for record in self.records]
 
     @property
     def redraws(self) -> int:
@@ -89,14 +90,18 @@ def read_manifest(folder: Path) -> Manifest:
     """
     classes = names.read(folder / IMAGES / "classes.json")
     per_class = int(read_json(folder / SETTINGS)["per_class"])
-    records = {(r.class_id, r.index): r for r in read_records(folder) if r.index < per_class}
+    order = {class_id: label for label, class_id in enumerate(classes.ids)}
+    records = {
+        (r.class_id, r.index): r
+        for r in read_records(folder)
+        if r.index < per_class and r.class_id in order
+    }
     missing = len(classes) * per_class - len(records)
     if missing:
         raise HoldfastError(
             f"{folder} still lacks {missing} of {len(classes) * per_class} images; run the same "
             f"generation again to finish it, or use the folder {folder / IMAGES} as it is."
         )
-    order = {class_id: label for label, class_id in enumerate(classes.ids)}
     by_label = sorted(records.values(), key=lambda r: (order[r.class_id], r.index))
     return Manifest(folder, classes, tuple(by_label))
 

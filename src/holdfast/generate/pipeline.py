@@ -174,12 +174,12 @@ def _load(source: Source, device: torch.device, precision: str) -> Any:
 
 
 def _missing(hub_id: str, revision: str, error: Exception) -> HoldfastError:
-    pinned = f" --revision {revision}" if revision else ""
+    pinned = f", revision={revision!r}" if revision else ""
     return HoldfastError(
         f"The generator {hub_id!r} is neither on this machine nor could it be fetched "
-        f"({_first_line(error)}). Fetch it with a network: hf download {hub_id}{pinned} --include "
-        "model_index.json --include '*/*'; or name a folder that holds a diffusers pipeline, or "
-        "`pocket` for the small one that comes along."
+        f'({_first_line(error)}); on a machine with a network run python -c "from diffusers import '
+        f"DiffusionPipeline; DiffusionPipeline.download('{hub_id}'{pinned})\", or name a folder "
+        "that holds a diffusers pipeline, or `pocket` for the small one that comes along."
     )
 
 

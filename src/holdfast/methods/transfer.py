@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from holdfast.data.batches import ImageBatch, TrainingBatches
-from holdfast.data.folders import LabelledImages
+from holdfast.data.folders import LabelledImages, subset
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
 from holdfast.models import Classifier
@@ -145,8 +145,8 @@ def sweep(
             for alpha in alphas:
                 classifier.load_state_dict(merge(alpha))
                 logits[alpha] += [classifier(b.images.to(device))[1].cpu() for b in chunk]
-            labels += [batch.labels for batch in chunk]
-            indices += [batch.indices for batch in chunk]
+            labels += [batch.labels.clone() for batch in chunk]
+            indices += [batch.indices.clone() for batch in chunk]
             advance(sum(len(batch.labels) for batch in chunk))
     if not labels:
         raise HoldfastError("None of the evaluation images could be read.")
@@ -190,24 +190,24 @@ class AlphaChoice:
 
 
 def choose_alpha(logits: Mapping[float, Tensor], labels: Tensor) -> AlphaChoice:
-    """Choose alpha on held-out generated images, without any real one.
+    """The smallest alpha within one standard error of the best accuracy on held-out images.
 
-    logits: {alpha: (n, classes)}, those of alpha 0 among them; labels: (n,).
+    The one-standard-error rule (Breiman et al. 1984): accuracy on generated images rises with
+    alpha and levels off; where it has levelled off, more alpha only moves away from the original
+    model. logits: {alpha: (n, classes)}; labels: (n,). No real image is needed.
     """
-    zero_shot = logits[0.0].argmax(dim=-1)
-    proxy = {}
-    for alpha, values in logits.items():
-        predicted = values.argmax(dim=-1)
-        learned = (predicted == labels).float().mean().item()
-        kept = (predicted == zero_shot).float().mean().item()
-        proxy[alpha] = 0.5 * (learned + kept)
-    best = max(sorted(proxy), key=lambda alpha: proxy[alpha])
-    return AlphaChoice(best, "auto", "chosen on held-out generated images", proxy)
-
-
-def subset(data: LabelledImages, keep: Sequence[int]) -> LabelledImages:
-    """The images at the positions `keep`, in that order."""
-    return replace(data, paths=[data.paths[i] for i in keep], labels=[data.labels[i] for i in keep])
+    accuracy = {
+        alpha: (values.argmax(dim=-1) == labels).float().mean().item()
+        for alpha, values in sorted(logits.items())
+    }
+    best = max(accuracy.values())
+    error = (best * (1 - best) / len(labels)) ** 0.5
+    chosen = next(alpha for alpha, value in accuracy.items() if value >= best - error)
+    why = (
+        f"the smallest within one standard error ({100 * error:.1f} points) of the best accuracy "
+        f"on {len(labels)} held-out images"
+    )
+    return AlphaChoice(chosen, "auto", why, accuracy)
 
 
 def hold_out(data: LabelledImages, every: int = 5) -> tuple[LabelledImages, LabelledImages]:

@@ -1,24 +1,26 @@
-"""The verbs of the command line and the library: the rooms put together."""
+"""`holdfast transfer`: class names -> generated images -> classifier -> verdict (RegFT)."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from holdfast import names, pocket
+from holdfast import names
 from holdfast.data.batches import ImageBatch, evaluation_batches
-from holdfast.data.folders import LabelledImages, find_images, scan
+from holdfast.data.folders import LabelledImages, readable, scan, subset, without_images
 from holdfast.errors import UsageError
 from holdfast.evaluate import Scores, domain_gap, feature_diversity, is_correct, score, verdict
-from holdfast.files import replacing, write_json
-from holdfast.generate import Estimate, estimate, generate_images, read_manifest
+from holdfast.files import derive_seed, replacing, write_json
+from holdfast.generate import Estimate, read_manifest
+from holdfast.generate.pipeline import find
 from holdfast.methods.transfer import (
     SWEEP,
     AlphaChoice,
@@ -30,48 +32,31 @@ from holdfast.methods.transfer import (
     keep_agreeing,
     linear_merge,
     spread,
-    subset,
     sweep,
 )
-from holdfast.models import CLIP, Classifier, load_classifier, load_clip, text_head
+from holdfast.models import CLIP, Classifier, read_weights, text_head
 from holdfast.names import ClassNames
-from holdfast.progress import progress
 from holdfast.prompts import expand_templates, prompts_for
 from holdfast.report import write_report
-from holdfast.runs import Records, environment, open_run, peak_memory, plain
-from holdfast.settings import (
-    DemoSettings,
-    EvaluateSettings,
-    GenerateSettings,
-    ImageSettings,
-    PredictSettings,
-    PromptSettings,
-    TrainSettings,
-    TransferSettings,
-)
+from holdfast.runs import Records, check_inputs, environment, open_run, peak_memory, plain
+from holdfast.settings import GenerateSettings, PromptSettings, TrainSettings, TransferSettings
+from holdfast.verbs.generate import generate, generators
+from holdfast.verbs.measure import load
 from holdfast.weights import Weights
 
 # Held-out images for `--alpha auto` are asked for in other words than the training images.
-SECOND_STYLE = PromptSettings(templates="simple")
+SECOND_STYLE = (
+    "a picture of a {}.",
+    "a close-up of a {}.",
+    "an illustration of a {}.",
+    "a {} and its surroundings.",
+)
 SAMPLES_PER_CLASS = 4
-
-
-def generate(settings: GenerateSettings) -> Path | Estimate:
-    """Class names -> prompts -> images in `settings.out`; or time and disk, for a dry run."""
-    classes = names.from_arguments(settings.names)
-    source = ",".join(
-        str(pocket.path("diffusion")) if part.strip() == "pocket" else part.strip()
-        for part in settings.generator.split(",")
-    )
-    seed, device = settings.seed, settings.device
-    if settings.dry_run:
-        prompts = prompts_for(classes, settings.prompts)
-        return estimate(classes, prompts, source, settings.images, seed=seed, device=device)
-    prompts = prompts_for(classes, settings.prompts, settings.out / "descriptions.json")
-    generate_images(
-        classes, prompts, settings.out, source, settings.images, seed=seed, device=device
-    )
-    return settings.out
+# What may change when a run goes on: what comes after training, and how fast it is done.
+FREE = (
+    *("out", "evaluate", "device", "dry_run", "alpha", "merge"),
+    *("train.workers", "train.checkpoint_minutes", "images.batch_size", "images.redraws"),
+)
 
 
 def transfer(settings: TransferSettings) -> Classifier | Estimate:
@@ -81,38 +66,39 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
     where it stopped. A dry run returns time and disk instead, and leaves nothing.
     """
     classes = names.from_arguments(settings.names)
-    check(settings)
-    # What can be wrong with the user's folders and models is found before anything is spent.
+    # What can be wrong with the user's settings, folders and models is found before the run's
+    # folder is made and anything is spent.
+    check(settings, classes)
+    own, unreadable = own_images(settings, classes)
     real = scan(settings.evaluate, classes) if settings.evaluate else None
-    own = scan(settings.folder, classes) if settings.folder else None
     if settings.dry_run:
-        estimated = generate(generation(settings, settings.out))
-        assert isinstance(estimated, Estimate)
-        return estimated
+        return cost(settings)
     clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
-    # Alpha and the merge come after training, unless they decide which images it may use.
-    later = () if own else ("alpha", "merge")
-    run = open_run(settings.out, settings, free=("out", "evaluate", "device", "dry_run", *later))
-
-    head_prompts = settings.head_prompts or settings.prompts
-    prompts = prompts_for(classes, head_prompts, run / "head-descriptions.json")
-    classifier = Classifier(clip, text_head(clip, prompts), classes)
-    original = classifier.weights()
+    if own is None:
+        find(generators(settings.generator))
+    settings = resolved(settings, classes)
+    run = open_run(settings.out, settings, FREE)
 
     clock = [time.monotonic()]
     images, held_out = training_images(settings, classes, run, own)
     available = len(images)
+    head_prompts = settings.head_prompts or settings.prompts
+    prompts = prompts_for(classes, head_prompts, run / "descriptions.json")
+    write_json(run / "prompts.json", prompts)
+    classifier = Classifier(clip, text_head(clip, prompts), classes).eval()
+    original = classifier.weights()
     if settings.images.clip_filter:
         _, logits, labels, indices = classifier.embed(evaluation(images, clip, settings.train))
         kept = keep_agreeing(logits, labels, settings.images.clip_filter)
         images = subset(images, indices[kept].tolist())
+    check_inputs(run, inputs(images, original))
     clock.append(time.monotonic())
     records = Records(run / "records.jsonl")
-    unreadable = train(classifier, images, settings, run, records)
+    train(classifier, images, settings, run, records)
     clock.append(time.monotonic())
-
     merge = merging(classifier, original, images, settings)
     choice = choose(classifier, merge, held_out, settings)
+
     result: dict[str, Any] = {
         "title": "Name-only transfer",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -131,6 +117,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
             "redrawn": 0 if own else read_manifest(images.root).redraws,
             "unreadable": [str(path) for path in unreadable],
         },
+        "notes": [],
     }
     if real is not None:
         result |= on_real_images(classifier, merge, choice, real, images, settings)
@@ -148,25 +135,80 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
     return classifier
 
 
-def check(settings: TransferSettings) -> None:
-    """Raise UsageError for values that no type can exclude."""
-    if settings.alpha != "auto" and not 0 <= settings.alpha <= 1:
-        raise UsageError(f"alpha is {settings.alpha}; it must lie between 0 and 1, or be 'auto'.")
-    if not 0 <= settings.images.clip_filter < 1:
-        raise UsageError("images.clip_filter must be 0 (keep all images) or a share below 1.")
-    for name in ("epochs", "batch_size"):
-        if getattr(settings.train, name) < 1:
-            raise UsageError(f"train.{name} must be at least 1.")
+def check(settings: TransferSettings, classes: ClassNames) -> None:
+    """Raise UsageError for what the settings' own limits cannot see."""
+    if isinstance(settings.alpha, str) and settings.alpha != "auto":
+        raise UsageError(f"alpha is {settings.alpha!r}; give a number from 0 to 1, or 'auto'.")
+    if settings.dry_run and settings.folder:
+        raise UsageError("With --folder nothing is generated, so a dry run has nothing to measure.")
     for prompts in (settings.prompts, settings.head_prompts):
         if prompts is not None:
-            expand_templates(prompts.templates)
+            prompts_for(classes, replace(prompts, llm_url=None))
 
 
-def load(model: str, pretrained: str, device: str, seed: int) -> CLIP:
-    """`load_clip`, with `pocket` for the embedded model."""
-    name = f"local-dir:{pocket.path('clip')}" if model == "pocket" else model
-    clip = load_clip(name, pretrained, device, seed)
-    return replace(clip, name="pocket") if model == "pocket" else clip
+def own_images(
+    settings: TransferSettings, classes: ClassNames
+) -> tuple[LabelledImages | None, list[Path]]:
+    """The user's own training images and those that cannot be read; UsageError for a class
+    without any.
+    """
+    if settings.folder is None:
+        return None, []
+    images, broken = readable(scan(settings.folder, classes))
+    if missing := without_images(images):
+        raise UsageError(
+            f"{settings.folder} has no readable image of {', '.join(map(repr, missing[:5]))}"
+            f"{' and others' if len(missing) > 5 else ''}; add some, or leave the class out."
+        )
+    return images, broken
+
+
+def cost(settings: TransferSettings) -> Estimate:
+    """Time and disk for all images of a run, those to choose alpha with among them."""
+    extra = held_out_per_class(settings) if settings.alpha == "auto" else 0
+    counted = replace(settings.images, per_class=settings.images.per_class + extra)
+    found = generate(replace(generation(settings, settings.out), images=counted))
+    assert isinstance(found, Estimate)
+    return found
+
+
+def resolved(settings: TransferSettings, classes: ClassNames) -> TransferSettings:
+    """The settings as they hold anywhere: names spelt out, paths absolute."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return path and path.absolute()
+
+    def with_absolute(prompts: PromptSettings) -> PromptSettings:
+        return replace(prompts, descriptions=absolute(prompts.descriptions))
+
+    # Ids of a names file cannot be spelt out; then the file itself is named.
+    spelt = list(classes.names)
+    if names.from_names(spelt) != classes:
+        spelt = [str(Path(settings.names[0]).absolute())]
+    return replace(
+        settings,
+        names=spelt,
+        folder=absolute(settings.folder),
+        evaluate=absolute(settings.evaluate),
+        prompts=with_absolute(settings.prompts),
+        head_prompts=settings.head_prompts and with_absolute(settings.head_prompts),
+    )
+
+
+def inputs(images: LabelledImages, original: Weights) -> dict[str, str]:
+    """Hashes of what a run is made from and its settings only name: see `check_inputs`."""
+    pictures = hashlib.sha256()
+    for path, label in zip(images.paths, images.labels, strict=True):
+        place = path.relative_to(images.root)
+        pictures.update(f"{place}\0{path.stat().st_size}\0{label}\n".encode("utf-8", "replace"))
+    tensors = hashlib.sha256()
+    for name, tensor in sorted(original.items()):
+        tensors.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return {
+        "class names": hashlib.sha256(repr(images.classes).encode()).hexdigest(),
+        "training images": pictures.hexdigest(),
+        "original weights or head prompts": tensors.hexdigest(),
+    }
 
 
 def generation(settings: TransferSettings, out: Path) -> GenerateSettings:
@@ -193,24 +235,25 @@ def training_images(
     auto = settings.alpha == "auto"
     if own is not None:
         return hold_out(own) if auto else (own, None)
-    images = scan(generate_into(generation(settings, run / "generated")), classes)
+    generate(generation(settings, run / "generated"), run / "descriptions.json")
+    images = scan(run / "generated", classes)
     if not auto:
         return images, None
-    few = replace(settings.images, per_class=max(8, settings.images.per_class // 4))
+    used = expand_templates(settings.prompts.templates)
+    others = [template for template in SECOND_STYLE if template not in used]
     second = replace(
         generation(settings, run / "held-out"),
-        prompts=SECOND_STYLE,
-        images=few,
-        seed=settings.seed + 1,
+        prompts=PromptSettings(templates=others),
+        images=replace(settings.images, per_class=held_out_per_class(settings)),
+        seed=derive_seed(settings.seed, "held-out"),
     )
-    return images, scan(generate_into(second), classes)
+    generate(second)
+    return images, scan(run / "held-out", classes)
 
 
-def generate_into(settings: GenerateSettings) -> Path:
-    """`generate` for settings that are no dry run."""
-    out = generate(settings)
-    assert isinstance(out, Path)
-    return out
+def held_out_per_class(settings: TransferSettings) -> int:
+    """A quarter as many as to train on, and eight at least."""
+    return max(8, settings.images.per_class // 4)
 
 
 def train(
@@ -219,24 +262,24 @@ def train(
     settings: TransferSettings,
     run: Path,
     records: Records,
-) -> list[Path]:
-    """Fine-tune, or load the weights if an earlier start of this run has; unreadable images."""
+) -> None:
+    """Fine-tune, or load the weights if an earlier start of this run has."""
     finished, checkpoint = run / "fine-tuned.safetensors", run / "checkpoint.safetensors"
     if finished.exists():
-        classifier.load_state_dict(load_file(finished, device=str(classifier.clip.device)))
-        return []
-    unreadable = fine_tune(
-        classifier,
-        images,
-        settings.train,
-        seed=settings.seed,
-        checkpoint=checkpoint,
-        record=records.add,
-    )
-    with replacing(finished) as temporary:
-        save_file({name: t.contiguous() for name, t in classifier.weights().items()}, temporary)
+        classifier.load_state_dict(read_weights(finished, classifier.clip.device))
+    else:
+        fine_tune(
+            classifier,
+            images,
+            settings.train,
+            seed=settings.seed,
+            checkpoint=checkpoint,
+            record=records.add,
+        )
+        weights = {name: t.contiguous() for name, t in classifier.weights().items()}
+        with replacing(finished) as temporary:
+            save_file(weights, temporary)
     checkpoint.unlink(missing_ok=True)
-    return unreadable
 
 
 def merging(
@@ -295,6 +338,13 @@ def on_real_images(
     )
     by_alpha = {alpha: score(values, labels, classes) for alpha, values in logits.items()}
     read = set(indices.tolist())
+    notes = [
+        f"{p} could not be read and was skipped." for i, p in enumerate(real.paths) if i not in read
+    ]
+    if missing := without_images(real):
+        notes.append(f"Not measured, for want of real images: {', '.join(missing)}.")
+    if set(real.paths) & set(generated.paths):
+        notes.append("Some images were trained on and measured on: the scores are too high.")
     return {
         "alpha": alpha_record(choice, by_alpha),
         "scores": {
@@ -308,11 +358,7 @@ def on_real_images(
         "diagnostics": diagnostics(
             classifier, merge, choice.alpha, real, generated, settings.train
         ),
-        "notes": [
-            f"{path} could not be read and was skipped."
-            for index, path in enumerate(real.paths)
-            if index not in read
-        ],
+        "notes": notes,
     }
 
 
@@ -358,19 +404,14 @@ def diagnostics(
             z, _, labels, _ = classifier.embed(batches)
             features[f"{kind}, {model}"] = (z, labels)
     found: dict[str, Any] = {
-        "diversity": {name: feature_diversity(*pair) for name, pair in features.items()}
+        "diversity": {
+            name: feature_diversity(*pair) for name, pair in features.items() if len(pair[0]) > 1
+        }
     }
     pair = features["real, zero-shot"][0], features["generated, zero-shot"][0]
     if min(map(len, pair)) >= 4:  # two halves of two
         found["gap"] = domain_gap(*pair, seed=0)
     return found
-
-
-def counted(batches: Iterator[ImageBatch], advance: Callable[[int], None]) -> Iterator[ImageBatch]:
-    """The same batches, counting their images on a progress bar."""
-    for batch in batches:
-        yield batch
-        advance(len(batch.labels))
 
 
 def sample_paths(data: LabelledImages) -> dict[str, list[str]]:
@@ -381,52 +422,3 @@ def sample_paths(data: LabelledImages) -> dict[str, list[str]]:
         if len(chosen) < SAMPLES_PER_CLASS:
             chosen.append(str(path))
     return samples
-
-
-def evaluate(settings: EvaluateSettings) -> Scores:
-    """Score a saved classifier on a folder of real images; labels are matched by name."""
-    classifier = load_classifier(settings.classifier, settings.device)
-    data = scan(settings.data, classifier.classes)
-    batches = evaluation_batches(
-        data, classifier.clip.preprocess, settings.batch_size, settings.workers
-    )
-    with progress("evaluating", len(data)) as advance:
-        _, logits, labels, _ = classifier.embed(counted(batches, advance))
-    scores = score(logits, labels, classifier.classes.names)
-    if settings.out is not None:
-        write_json(settings.out, scores.to_record())
-    return scores
-
-
-def predict(settings: PredictSettings) -> list[tuple[Path, list[tuple[str, float]]]]:
-    """The `top` most likely names of each image with their probabilities."""
-    paths = find_images(settings.images)
-    classifier = load_classifier(settings.classifier, settings.device)
-    top = min(settings.top, len(classifier.classes))
-    _, probabilities = classifier.predict(paths, settings.batch_size)
-    values, order = probabilities.topk(top, dim=-1)
-    return [
-        (path, [(classifier.classes.names[i], p) for i, p in zip(row, ps, strict=True)])
-        for path, row, ps in zip(paths, order.tolist(), values.tolist(), strict=True)
-    ]
-
-
-def demo(settings: DemoSettings) -> tuple[TransferSettings, Classifier]:
-    """From ten class names to a verdict on real digits, on the embedded world."""
-    real = settings.out / "real-digits"
-    if not (real / "classes.json").exists():
-        pocket.write_task("digits", real, None, "all")
-    run = TransferSettings(
-        names=[str(real / "classes.json")],
-        out=settings.out / "run",
-        model="pocket",
-        generator="pocket",
-        evaluate=real,
-        images=ImageSettings(steps=20, batch_size=64),
-        train=TrainSettings(learning_rate=3e-4, workers=0),
-        seed=settings.seed,
-        device=settings.device,
-    )
-    classifier = transfer(run)
-    assert isinstance(classifier, Classifier)
-    return run, classifier
