@@ -3,11 +3,13 @@
     python evidence/transfer.py        (or: make evidence-transfer)
 
 Runs `holdfast.transfer` as a user would, four settings a seed, and writes
-docs/evidence/transfer.md and transfer.json. Finished runs in build/evidence are not run again.
+docs/evidence/transfer.md and transfer.json. Runs that are finished with the pocket weights of today
+are not run again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -25,9 +27,19 @@ from holdfast import pocket, transfer
 from holdfast.settings import ImageSettings, TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-WORK = ROOT / "build" / "evidence" / "transfer"
 PAGE = ROOT / "docs" / "evidence" / "transfer.md"
 SEEDS = range(5)
+
+
+def work() -> Path:
+    """Where runs are kept: another folder for other weights of the pocket models."""
+    digest = hashlib.sha256()
+    for path in sorted(pocket.WEIGHTS.rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return ROOT / "build" / "evidence" / "transfer" / digest.hexdigest()[:12]
+
+
+WORK = work()
 IMAGES = {"steps": 20, "batch_size": 32}
 TRAIN = {"learning_rate": 3e-4, "workers": 0}
 

@@ -14,14 +14,14 @@ FLOW = [
     "runs",
     "names",
     "prompts",
-    "generate",
+    "generation",
     "data",
     "models",
     "losses",
     "weights",
     "train",
     "methods",
-    "evaluate",
+    "metrics",
     "report",
     "pocket",
     "verbs",
@@ -29,7 +29,7 @@ FLOW = [
 ]
 SOURCE = Path(holdfast.__file__).parent
 ONLY_IN = {
-    "diffusers": {"generate", "pocket"},
+    "diffusers": {"generation", "pocket"},
     "open_clip": {"models", "pocket", "prompts"},
     "timm": {"models", "pocket"},
 }

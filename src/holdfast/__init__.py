@@ -19,7 +19,7 @@ from holdfast import settings
 from holdfast.errors import HoldfastError, UsageError
 
 if TYPE_CHECKING:
-    from holdfast.generate import Estimate
+    from holdfast.generation import Estimate
     from holdfast.models import Classifier
     from holdfast.verbs import Evaluation
 

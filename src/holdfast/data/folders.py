@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from holdfast import names
 from holdfast.errors import HoldfastError, UsageError, near
-from holdfast.generate.manifest import is_generated, read_manifest
+from holdfast.generation.manifest import is_generated, read_manifest
 from holdfast.names import ClassNames
 
 logger = logging.getLogger(__name__)

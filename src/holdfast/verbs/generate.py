@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from holdfast import names, pocket
-from holdfast.generate import Estimate, estimate, generate_images
-from holdfast.generate.pipeline import find
+from holdfast.generation import Estimate, estimate, generate_images
+from holdfast.generation.pipeline import find
 from holdfast.prompts import prompts_for
 from holdfast.settings import GenerateSettings
 

@@ -16,8 +16,8 @@ from holdfast import pocket
 from holdfast.data.batches import ImageBatch, evaluation_batches
 from holdfast.data.folders import UnreadableImage, find_images, read_image, scan
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.evaluate import Scores, Verdict, is_correct, score, verdict
 from holdfast.files import read_json, write_json
+from holdfast.metrics import Scores, Verdict, is_correct, score, verdict
 from holdfast.models import CLIP, Classifier, load_classifier, load_clip, text_head
 from holdfast.names import ClassNames
 from holdfast.progress import progress

@@ -17,10 +17,9 @@ from holdfast import names
 from holdfast.data.batches import ImageBatch, evaluation_batches
 from holdfast.data.folders import LabelledImages, readable, scan, subset, without_images
 from holdfast.errors import UsageError
-from holdfast.evaluate import Scores, domain_gap, feature_diversity, is_correct, score, verdict
 from holdfast.files import derive_seed, replacing, write_json
-from holdfast.generate import Estimate, read_manifest
-from holdfast.generate.pipeline import find
+from holdfast.generation import Estimate, read_manifest
+from holdfast.generation.pipeline import find
 from holdfast.methods.transfer import (
     SWEEP,
     AlphaChoice,
@@ -34,6 +33,7 @@ from holdfast.methods.transfer import (
     spread,
     sweep,
 )
+from holdfast.metrics import Scores, domain_gap, feature_diversity, is_correct, score, verdict
 from holdfast.models import CLIP, Classifier, read_weights, text_head
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates, prompts_for

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.generate import pipeline
+from holdfast.generation import pipeline
 from holdfast.settings import ImageSettings
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -127,7 +127,7 @@ def test_device_and_precision():
 
 def test_the_manifest_imports_nothing_heavy():
     code = (
-        "import sys, holdfast.generate;"
+        "import sys, holdfast.generation;"
         "assert not {'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

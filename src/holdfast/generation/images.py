@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast import files
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.generate.manifest import (
+from holdfast.generation.manifest import (
     IMAGES,
     MANIFEST,
     SETTINGS,
@@ -30,7 +30,7 @@ from holdfast.settings import ImageSettings
 if TYPE_CHECKING:
     import numpy as np
 
-    from holdfast.generate.pipeline import Pipeline
+    from holdfast.generation.pipeline import Pipeline
 
 Place = tuple[int, int]  # an image's label and its index within the class
 
@@ -86,7 +86,7 @@ def generate_images(
     Raises UsageError when `out` was made with other settings, HoldfastError when a pipeline cannot
     be loaded or keeps drawing nothing.
     """
-    from holdfast.generate import pipeline
+    from holdfast.generation import pipeline
 
     job = Job(classes, prompts, settings, seed)
     chosen, precision = pipeline.pick(device, settings.precision)
@@ -188,7 +188,7 @@ def _draw(job: Job, pipe: Pipeline, batch: list[Place]) -> Iterator[tuple[Place,
 
     Raises HoldfastError when one is still flawed after `redraws` more attempts.
     """
-    from holdfast.generate.pipeline import flaw
+    from holdfast.generation.pipeline import flaw
 
     for attempt in range(job.settings.redraws + 1):
         seeds = [job.image_seed(place, attempt) for place in batch]
@@ -292,7 +292,7 @@ def estimate(
     The first image warms up and only the second is timed. Drawn one at a time, they cost a GPU
     more than in batches, so there the estimate is an upper bound. Raises as `generate_images`.
     """
-    from holdfast.generate import pipeline
+    from holdfast.generation import pipeline
 
     job = Job(classes, prompts, settings, seed)
     chosen, precision = pipeline.pick(device, settings.precision)

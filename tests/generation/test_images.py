@@ -10,7 +10,7 @@ from PIL import Image
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed, read_lines
-from holdfast.generate import estimate, generate_images, pipeline, read_manifest
+from holdfast.generation import estimate, generate_images, pipeline, read_manifest
 from holdfast.names import from_names
 from holdfast.settings import ImageSettings
 

@@ -11,7 +11,7 @@ import scipy.linalg
 import torch
 
 from holdfast.errors import HoldfastError
-from holdfast.evaluate import (
+from holdfast.metrics import (
     compare,
     domain_gap,
     feature_diversity,
