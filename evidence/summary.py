@@ -222,8 +222,8 @@ colours and noise that no pre-training saw. Test pictures were used for nothing 
 ## The paper's claims (arXiv 2406.05432), here
 
 A claim "holds" where the 95 % interval of the paired difference (Student's t over the seeds) lies
-above zero; in brackets the difference in points. These are {len(CLAIMS) * len(tasks)} comparisons, of
-which one in forty would "hold" by chance.
+above zero; in brackets the difference, in points. Of these {len(CLAIMS) * len(tasks)} comparisons
+one in forty would "hold" by chance.
 
 {table(["claim", *tasks], claim_rows)}
 
