@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from holdfast.files import write_json
-from holdfast.settings import Optimisation
+from holdfast.settings import Optimisation, Precision
 from holdfast.train import fit
 
 from .clip import WIDTH, load_clip
@@ -34,12 +35,13 @@ from .shuffle import Shuffled
 from .tokenizer import CONTEXT, encode, load_tokenizer
 from .vae import encoded, load_vae
 
-BATCH, STEPS = 96, 3500
+BATCH = 96
+# The learning rate rises and falls twice; the second round, much longer, starts from the averaged
+# weights of the first.
+ROUNDS: tuple[tuple[int, Precision], ...] = ((3500, "fp32"), (12500, "bf16"))
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
 DECAY = 0.999  # of the running average of the weights, which is what is saved
-OPTIMISATION = Optimisation(
-    learning_rate=1e-3, weight_decay=0.01, warmup_steps=200, clip_norm=1.0, precision="fp32"
-)
+OPTIMISATION = Optimisation(learning_rate=1e-3, weight_decay=0.01, warmup_steps=200, clip_norm=1.0)
 NOISE: dict[str, Any] = {
     "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2",
     "prediction_type": "v_prediction",
@@ -104,16 +106,19 @@ def read(model: CLIPTextModel, tokens: Tensor, batch: int = 512) -> Tensor:
 
 
 class Average:
-    """Exponential running average of a module's parameters, quicker while it is young."""
+    """Running average of a module's weights, written to `file` now and then."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, file: Path) -> None:
         self.weights = {k: v.detach().clone() for k, v in module.state_dict().items()}
+        self.file = file
 
     @torch.no_grad()
     def update(self, step: int, module: torch.nn.Module) -> None:
-        decay = min(DECAY, (1 + step) / (10 + step))
+        decay = min(DECAY, (1 + step) / (10 + step))  # quicker while young
         now = module.state_dict()
         torch._foreach_lerp_(list(self.weights.values()), list(now.values()), 1 - decay)
+        if step % 1000 == 999:
+            save_tensors(half(self.weights), self.file)
 
 
 def train_diffusion(data: Corpus, cache: Path, weights: Path, seed: int = 2) -> None:
@@ -124,11 +129,11 @@ def train_diffusion(data: Corpus, cache: Path, weights: Path, seed: int = 2) -> 
     reader = text_encoder(load_clip(weights / "clip"), tokenizer)
     vae = load_vae(out / "vae")
     latents = _latents(cache, vae, data) * vae.config.scaling_factor
-    distinct, which = np.unique(["", *data.captions], return_inverse=True)
+    distinct, place = np.unique(["", *data.captions], return_inverse=True)
     words = read(reader, torch.from_numpy(encode(tokenizer, distinct.tolist())))
-    nothing, which = int(which[0]), torch.from_numpy(which[1:])
+    nothing, which = int(place[0]), torch.from_numpy(place[1:])
     noising, unet = DDPMScheduler(**NOISE), build()
-    average = Average(unet)
+    unet.save_config(out / "unet")
     save_around(reader, tokenizer, out)
 
     def batch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -144,26 +149,25 @@ def train_diffusion(data: Corpus, cache: Path, weights: Path, seed: int = 2) -> 
         guess = model(noising.add_noise(clean, noise, time), time, words[caption]).sample
         yield {"velocity": F.mse_loss(guess.float(), target)}
 
-    def after_step(step: int, model: UNet2DConditionModel) -> None:
-        average.update(step, model)
-        if step % 500 == 499:
-            save_tensors(
-                half(average.weights), out / "unet" / "diffusion_pytorch_model.safetensors"
-            )
-
-    unet.save_config(out / "unet")
-    batches = Shuffled(len(data.captions), BATCH, STEPS, seed, batch)
-    with sdpa_kernel(SDPBackend.MATH):  # on a CPU, flash attention's backward is slow
-        fit(
-            unet,
-            batches,
-            denoising,
-            OPTIMISATION,
-            seed=seed,
-            after_step=after_step,
-            label="diffusion",
-        )
-    save_tensors(half(average.weights), out / "unet" / "diffusion_pytorch_model.safetensors")
+    shown = out / "unet" / "diffusion_pytorch_model.safetensors"
+    for number, (steps, precision) in enumerate(ROUNDS, 1):
+        done = cache / f"unet-{number}.safetensors"
+        if not done.exists():
+            average = Average(unet, shown)
+            batches = Shuffled(len(data.captions), BATCH, steps, seed + 100 * (number - 1), batch)
+            with sdpa_kernel(SDPBackend.MATH):  # on a CPU, flash attention's backward is slow
+                fit(
+                    unet,
+                    batches,
+                    denoising,
+                    replace(OPTIMISATION, precision=precision),
+                    seed=seed + 100 * (number - 1),
+                    after_step=average.update,
+                    label=f"diffusion, round {number} of {len(ROUNDS)}",
+                )
+            save_tensors(half(average.weights), done)
+        unet.load_state_dict(load_file(done))
+        save_tensors(half(unet.state_dict()), shown)
 
 
 def _latents(cache: Path, vae: AutoencoderKL, data: Corpus) -> Tensor:
@@ -177,11 +181,12 @@ def _latents(cache: Path, vae: AutoencoderKL, data: Corpus) -> Tensor:
 def save_around(reader: CLIPTextModel, tokenizer: CLIPTokenizer, out: Path) -> None:
     """Everything of the pipeline's folder except the trained UNet and VAE."""
     tokenizer.save_pretrained(out / "tokenizer")
+    reader.config.dtype = "float32"  # else transformers computes in the half precision of the file
     reader.config.save_pretrained(out / "text_encoder")
     save_tensors(half(reader.state_dict()), out / "text_encoder" / "model.safetensors")
-    DPMSolverMultistepScheduler(**NOISE, timestep_spacing="trailing").save_pretrained(
-        out / "scheduler"
-    )
+    DPMSolverMultistepScheduler(
+        **NOISE, timestep_spacing="trailing", steps_offset=1
+    ).save_pretrained(out / "scheduler")
     write_json(
         out / "model_index.json",
         {

@@ -21,7 +21,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from holdfast.files import read_json, sha256, write_json, write_text
+from holdfast.files import read_lines, sha256, write_json, write_text
 
 from . import WEIGHTS, clip, diffusion, student, vae
 from .captions import readable
@@ -31,6 +31,7 @@ from .corpus import SHARES, SIZE
 from .student import FAMILIES, LABELS, load_student
 from .tasks import TASKS, picture, real_digits
 from .tokenizer import encode, load_tokenizer
+from .train import TIMES
 from .vae import load_vae, scaled
 from .world import CLASSES, draw
 
@@ -201,12 +202,17 @@ def card(weights: Path, cache: Path) -> dict[str, Any]:
     training = {
         "clip": {"seed": 0, "batch": clip.BATCH, "steps": clip.STEPS},
         "vae": {"seed": 1, "batch": vae.BATCH, "steps": vae.STEPS},
-        "diffusion": {"seed": 2, "batch": diffusion.BATCH, "steps": diffusion.STEPS},
+        "diffusion": {
+            "seed": 2,
+            "batch": diffusion.BATCH,
+            "steps": sum(steps for steps, _ in diffusion.ROUNDS),
+        },
         "student": {"seed": 3, "batch": student.BATCH, "steps": student.STEPS},
     }
-    times = read_json(cache / "times.json") if (cache / "times.json").exists() else {}
-    for name, row in training.items():
-        row |= times.get(name, {})
+    for line in read_lines(cache / TIMES):  # a step that was cut off and run again has two
+        row = training.get(line["step"], {})
+        row["seconds"] = row.get("seconds", 0) + line["seconds"]
+        row["threads"] = max(row.get("threads", 0), line["threads"])
     files = inventory(weights)
     return {
         "made by": "python -m holdfast.pocket.train all; python -m holdfast.pocket.measure",
@@ -218,7 +224,8 @@ def card(weights: Path, cache: Path) -> dict[str, Any]:
         "files": files,
         "bytes": sum(file["bytes"] for file in files.values()),
         "prompt": PROMPT,
-        "splits": "val of the rendered tasks, train of the real digits; test was never looked at",
+        "splits": "val of the rendered tasks, train of the real digits; test was never looked at. "
+        "How far rendered tasks are from pre-training was chosen on these splits",
         "zero-shot accuracy, percent": zero_shot(judge),
         "generation": generated(judge, weights),
         "student classes": len(LABELS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -11,13 +12,13 @@ from PIL import Image
 
 from .paint import SIDE, Look, Picture, any_colour, smooth
 
-Field = NDArray[np.float64]
+Field = NDArray[np.floating[Any]]
 FINE = 2  # supersampling
 _V, _U = np.mgrid[0 : SIDE * FINE, 0 : SIDE * FINE] / FINE  # pixels
 
 
 def _fract(x: Field) -> Field:
-    return x - np.floor(x)
+    return x % 1.0
 
 
 def _cloud(r: Generator, cells: int) -> Field:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from holdfast.files import read_json, write_json
+from holdfast.files import append_line
 
 from . import WEIGHTS
 from .corpus import corpus
@@ -55,6 +55,7 @@ def student(cache: Path) -> None:
     train_student(corpus(cache), WEIGHTS / "student")
 
 
+TIMES = "times.jsonl"  # one line for each step that was run, read by `measure`
 STEPS: dict[str, Callable[[Path], None]] = {
     step.__name__: step for step in (tokenizer, clip, vae, diffusion, student)
 }
@@ -72,15 +73,10 @@ def main() -> None:
     for name in STEPS if options.step == "all" else [options.step]:
         begun = time.monotonic()
         STEPS[name](options.cache)
-        log = options.cache / "times.json"
-        times = read_json(log) if log.exists() else {}
-        times[name] = {
-            "seconds": round(time.monotonic() - begun),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        }
-        write_json(log, times)
-        print(f"{name}: {times[name]['seconds']} s")
+        seconds = round(time.monotonic() - begun)
+        line = {"step": name, "seconds": seconds, "threads": torch.get_num_threads()}
+        append_line(options.cache / TIMES, line)
+        print(f"{name}: {seconds} s")
 
 
 if __name__ == "__main__":
