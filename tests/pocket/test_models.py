@@ -67,8 +67,8 @@ def test_the_pipelines_text_encoder_is_the_clips_text_tower(judge, pipeline):
     )
     with torch.inference_mode():
         pooled = pipeline.text_encoder(tokens).pooler_output
-        expected = judge.model.encode_text(tokens)
-    assert torch.allclose(pooled @ judge.model.text_projection, expected, atol=2e-3)
+        ours, theirs = judge.model.encode_text(tokens), pooled @ judge.model.text_projection
+    assert torch.allclose(ours, theirs, atol=2e-3)
 
 
 def test_the_pipeline_draws_what_is_asked_for(judge, pipeline):

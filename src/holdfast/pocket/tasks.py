@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from holdfast.errors import UsageError, near
-from holdfast.files import replacing, write_json
+from holdfast.files import write_json
 
 from .captions import readable
 from .world import CLASSES, NUMBERS, SIDE, SPACES, STYLES, draw
@@ -23,7 +23,7 @@ _TRAIN_SHARE = 0.4  # of the real digits, class by class
 def write_task(
     task: str, root: Path, per_class: int | None = None, seed_split: Split = "test"
 ) -> dict[str, str]:
-    """Write `root/<class folder>/<n>.png` and `root/classes.json`; returns {folder: readable name}.
+    """Write `root/<class folder>/<n>.png`, then `root/classes.json`: {folder: readable name}.
 
     task: one of TASKS. `things` is painted mostly as photos, `things/<style>` in one style.
         `digits` are real: scikit-learn's 1,797, which no part of the pocket world was trained on.
@@ -46,8 +46,7 @@ def write_task(
             shown = np.stack([picture(task, name, seed_split, n) for n in range(count)])
         (root / folder).mkdir(parents=True, exist_ok=True)
         for n, pixels in enumerate(shown):
-            with replacing(root / folder / f"{n:04d}.png") as temporary:
-                Image.fromarray(pixels).save(temporary, format="PNG")
+            Image.fromarray(pixels).save(root / folder / f"{n:04d}.png")
     write_json(root / "classes.json", folders)
     return folders
 
