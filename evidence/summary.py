@@ -12,7 +12,6 @@ from scipy.stats import t
 # Label on the page -> (variant, alpha); "chosen" is what `--alpha auto` took.
 METHODS: dict[str, tuple[str, float | str]] = {
     "zero-shot": ("regularised", 0.0),
-    "head only": ("head", 1.0),
     "fine-tuned": ("plain", 1.0),
     "+ regulariser": ("regularised", 1.0),
     "+ ensemble": ("plain", 0.5),
@@ -34,7 +33,6 @@ CLAIMS: dict[str, tuple[str, str]] = {
     "Both together beat the ensemble alone": ("both", "+ ensemble"),
     "Both together beat the regulariser alone": ("both", "+ regulariser"),
     "Both together beat zero-shot": ("both", "zero-shot"),
-    "Training the tower beats training the head": ("fine-tuned", "head only"),
 }
 Runs = Sequence[dict[str, Any]]  # one a seed: {variant: its result.json}
 

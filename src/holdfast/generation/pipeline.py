@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,7 +160,8 @@ def _load(source: Source, device: torch.device, precision: str) -> Any:
         except Exception as error:
             raise _missing(source.place, source.revision, error) from None
     try:
-        with _quiet():
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of configurations of older versions
             run = AutoPipelineForText2Image.from_pretrained(folder, dtype=dtypes[precision])
             run = run.to(device)
     except torch.OutOfMemoryError:

@@ -47,9 +47,9 @@ from holdfast.weights import Weights
 # Held-out images for `--alpha auto` are asked for in other words than the training images.
 SECOND_STYLE = (
     "a picture of a {}.",
-    "a close-up of a {}.",
-    "an illustration of a {}.",
-    "a {} and its surroundings.",
+    "an image of a {}.",
+    "a close photo of a {}.",
+    "a photo of the {}.",
 )
 SAMPLES_PER_CLASS = 4
 # What may change when a run goes on: what comes after training, and how fast it is done.
