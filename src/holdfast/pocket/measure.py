@@ -36,7 +36,7 @@ from .vae import load_vae, scaled
 from .world import CLASSES, draw
 
 PROMPT = "a photo of a {}."
-GENERATION = {"num_inference_steps": 12, "guidance_scale": 3.0}
+GENERATION = {"num_inference_steps": 12, "guidance_scale": 5.0}
 Pictures = NDArray[np.uint8]  # (classes, n, 32, 32, 3)
 
 
