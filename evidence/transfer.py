@@ -41,8 +41,8 @@ def work() -> Path:
 
 WORK = work()
 # What `holdfast demo` uses, but fewer images.
-IMAGES = {"steps": 20, "guidance": 3.0, "batch_size": 32}
-TRAIN = {"learning_rate": 1e-4, "workers": 0}
+IMAGES = {"steps": 12, "guidance": 3.0, "batch_size": 32}
+TRAIN = {"learning_rate": 1e-4, "batch_size": 32, "workers": 0}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Task:
     test_images: int | None
 
 
-TASKS = (Task("digits", 24, 50), Task("textures", 20, 40), Task("things", 12, 20))
+TASKS = (Task("digits", 24, 50), Task("shapes", 24, 40), Task("things", 10, 20))
 
 # One setting each. All train on the same generated images, but for the upper reference.
 VARIANTS: dict[str, dict[str, Any]] = {

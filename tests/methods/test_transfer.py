@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -172,28 +173,22 @@ def test_the_filter_drops_what_looks_least_like_its_class():
     assert keep_agreeing(logits, labels, 0.99) == [0, 4]  # one image of each class stays
 
 
-def answers(correct, n=100):
-    """Logits of two classes of which the first `correct` of n are right; all labels are 1."""
-    logits = torch.zeros(n, 2)
-    logits[:correct, 1] = 1
-    logits[correct:, 0] = 1
-    return logits
+def test_alpha_has_the_smallest_negative_log_likelihood():
+    labels = torch.tensor([0, 0, 0, 1])
+    right = 2 * torch.nn.functional.one_hot(labels, 2).float()
+    one_wrong = right.clone()
+    one_wrong[3] = torch.tensor([2.0, 0.0])
+    found = {1.0: 9 * one_wrong, 0.5: 2 * right, 0.0: right, 0.3: 2 * right}
+    choice = choose_alpha(found, labels)
+    assert choice.alpha == 0.3  # of two equals the smaller
+    assert choice.proxy[0.0] == pytest.approx(math.log(1 + math.exp(-2)))
+    assert "4 held-out" in choice.why
 
 
-def test_alpha_is_the_smallest_within_a_standard_error_of_the_best():
-    labels = torch.ones(100, dtype=torch.long)
-    # Best 90 of 100; its standard error is 3 points.
-    found = {0.0: 50, 0.2: 70, 0.4: 86, 0.6: 88, 0.8: 90, 1.0: 89}
-    choice = choose_alpha({a: answers(c) for a, c in found.items()}, labels)
-    assert choice.alpha == 0.6
-    assert choice.proxy[0.4] == pytest.approx(0.86)
-    assert "3.0 points" in choice.why and "100 held-out" in choice.why
-
-
-def test_what_learned_nothing_keeps_the_original():
-    labels = torch.ones(100, dtype=torch.long)
-    assert choose_alpha({a: answers(80) for a in (0.0, 0.5, 1.0)}, labels).alpha == 0
-    assert choose_alpha({0.0: answers(80), 1.0: answers(60)}, labels).alpha == 0
+def test_what_becomes_too_sure_keeps_the_original():
+    labels = torch.tensor([0, 1])
+    unsure, sure = torch.tensor([[0.2, 0], [0.1, 0]]), torch.tensor([[9.0, 0], [9.0, 0]])
+    assert choose_alpha({0.0: unsure, 1.0: sure}, labels).alpha == 0
 
 
 def test_head_only_leaves_batch_statistics(data):

@@ -19,8 +19,8 @@ def demo(settings: DemoSettings) -> tuple[TransferSettings, Classifier]:
         model="pocket",
         generator="pocket",
         evaluate=real,
-        images=ImageSettings(steps=20, guidance=3.0, batch_size=64),
-        train=TrainSettings(learning_rate=1e-4, workers=0),
+        images=ImageSettings(steps=12, guidance=3.0, batch_size=64),
+        train=TrainSettings(learning_rate=1e-4, batch_size=32, workers=0),
         seed=settings.seed,
         device=settings.device,
     )
