@@ -14,7 +14,9 @@ and timed without a download; they know nothing but the drawn world of `holdfast
 
 Trained on {trained_on}.
 Made by `{made_by}`; source at commit {commit}.
-This file was written by `python -m holdfast.pocket.measure`.
+This file was written by `python -m holdfast.pocket.measure`. The models were trained one by one
+while the scripts were written; seeds, sizes and steps are those of the source. Training again gives
+models like these, not the same bits, since kernels differ between machines and thread counts.
 
 ## Training
 
@@ -44,6 +46,7 @@ On pictures like those trained on, with unseen seeds (%): {near}.
 
 With {steps} steps and guidance {guidance}, {speed} pictures/s on {threads} CPU thread(s).
 The CLIP reads in them what was asked for (%): {agreement}.
+The guidance was chosen by this agreement. Textures are not usable where it is near chance.
 The autoencoder misses a pixel by {error} of 255 on average.
 
 ## Student
