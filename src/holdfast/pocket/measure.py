@@ -224,8 +224,9 @@ def card(weights: Path, cache: Path) -> dict[str, Any]:
         "files": files,
         "bytes": sum(file["bytes"] for file in files.values()),
         "prompt": PROMPT,
-        "splits": "val of the rendered tasks, train of the real digits; nothing was measured on test. "
-        "How far rendered tasks are from pre-training was chosen on val, after the CLIP was trained",
+        "splits": "val of the rendered tasks, train of the real digits; nothing was measured on "
+        "test. How far rendered tasks are from pre-training was chosen on val, after the CLIP was "
+        "trained",
         "zero-shot accuracy, percent": zero_shot(judge),
         "generation": generated(judge, weights),
         "student classes": len(LABELS),
