@@ -220,12 +220,12 @@ colours and noise that no pre-training saw.
 
 {table(["task", "classes", "training images a class", "test pictures"], size_rows)}
 
-Generation: {images["steps"]} steps, guidance {images["guidance"]:g}. Fine-tuning: {train["epochs"]}
-epochs, learning rate {train["learning_rate"]:g} (the default suits full-size checkpoints), batches of
-{train["batch_size"]}; everything else as RegFT has it. The learning rate (1e-4, not 3e-4) and the rule of
-`--alpha auto` (of three) were chosen with one seed on the digits' training split and on `val`
-pictures of things and shapes. Test pictures were used for nothing but this page. Not among the tasks
-are textures: the small generator cannot draw them (its card says so).
+Generation: {images["steps"]} steps, guidance {images["guidance"]:g}. Fine-tuning:
+{train["epochs"]} epochs, learning rate {train["learning_rate"]:g} (the default suits full-size
+checkpoints), batches of {train["batch_size"]}; everything else as RegFT has it. The learning rate
+(1e-4, not 3e-4) and the rule of `--alpha auto` (of three) were chosen with one seed on the digits'
+training split and on `val` pictures of things and shapes. Test pictures were used for nothing but
+this page. Not among the tasks are textures: the small generator cannot draw them (its card says so).
 
 ## Accuracy on real pictures
 
