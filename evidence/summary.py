@@ -225,7 +225,7 @@ Generation: {images["steps"]} steps, guidance {images["guidance"]:g}. Fine-tunin
 checkpoints), batches of {train["batch_size"]}; everything else as RegFT has it. The learning rate
 (1e-4, not 3e-4) and the rule of `--alpha auto` (of three) were chosen with one seed on the digits'
 training split and on `val` pictures of things and shapes. Test pictures were used for nothing but
-this page. Not among the tasks are textures: the small generator cannot draw them (its card says so).
+this page. Textures are not among the tasks: the small generator cannot draw them (see its card).
 
 ## Accuracy on real pictures
 
