@@ -263,5 +263,6 @@ variation of the norms):
 {table(["task", "model", "direction", "magnitude"], diversity_rows)}
 
 Correlation of diversity with real accuracy, over the fine-tuned runs of all seeds, with and without
-the regulariser: {correlation_text}.
+the regulariser:
+{correlation_text}.
 """
