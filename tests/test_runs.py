@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.runs import Records, open_run
+from holdfast.runs import Records, check_inputs, open_run
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,10 @@ def test_a_run_folder_holds_what_reproduces_it(tmp_path):
 def test_only_the_same_settings_open_it_again(tmp_path):
     run = open_run(tmp_path / "run", Settings())
     (run / ".weights.1.holdfast-tmp").write_text("left by a kill")
+    open_run(run, Settings(seed=7))  # nothing was made yet, so nothing can be lost
     open_run(run, Settings())
     assert not list(run.glob(".*"))
+    (run / "records.jsonl").write_text("")
     with pytest.raises(UsageError, match=r"inner.rate \(0.1 there, 0.2 now\); seed"):
         open_run(run, Settings(seed=1, inner=Inner(0.2)))
     open_run(run, Settings(seed=1), free=["seed"])
@@ -56,3 +58,11 @@ def test_of_a_repeated_step_the_last_record_counts(tmp_path):
     for step, value in ((0, 1.0), (1, 2.0), (2, 3.0), (1, 4.0)):
         records.add({"step": step, "value": value})
     assert [r["value"] for r in records.read()] == [1.0, 4.0, 3.0]
+
+
+def test_other_inputs_are_refused(tmp_path):
+    run = open_run(tmp_path / "run", Settings())
+    check_inputs(run, {"class names": "a", "training images": "b"})
+    check_inputs(run, {"class names": "a", "training images": "b"})
+    with pytest.raises(UsageError, match="with other training images"):
+        check_inputs(run, {"class names": "a", "training images": "c"})
