@@ -154,9 +154,8 @@ def replay_distill(record: Record) -> Replay:
     )
     text = torch.from_numpy(record["teacher_text"])
     found = Replay([], {})
-    for stage, (run, state) in enumerate(
-        ((distill.align, "aligned"), (distill.distill, "distilled"))
-    ):
+    stages = (("projection", "aligned"), ("backbone", "distilled"))
+    for stage, (part, state) in enumerate(stages):
         batches = [
             distill.TaughtBatch(x.flatten(0, 1), taught, text[y.flatten()])
             for x, y, taught in zip(
@@ -167,8 +166,9 @@ def replay_distill(record: Record) -> Replay:
                 strict=True,
             )
         ]
-        run(
+        distill.train(
             student,
+            part,
             Recorded(batches),
             args["lmd"],
             optimisation,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -56,8 +56,9 @@ def objective(image_weight: float) -> Objective:
     return step
 
 
-def align(
+def train(
     student: Student,
+    part: Literal["projection", "backbone"],
     batches: Batches,
     image_weight: float,
     optimisation: Optimisation,
@@ -65,24 +66,9 @@ def align(
     seed: int,
     record: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
-    """First stage: the projection learns."""
-    student.backbone.requires_grad_(False)
-    student.projection.requires_grad_(True)
+    """One stage, in place. Align: the projection learns; distill: the backbone does."""
+    student.projection.requires_grad_(part == "projection")
+    student.backbone.requires_grad_(part == "backbone")
+    label = "aligning" if part == "projection" else "distilling"
     step = objective(image_weight)
-    fit(student, batches, step, optimisation, seed=seed, record=record, label="aligning")
-
-
-def distill(
-    student: Student,
-    batches: Batches,
-    image_weight: float,
-    optimisation: Optimisation,
-    *,
-    seed: int,
-    record: Callable[[dict[str, Any]], None] | None = None,
-) -> None:
-    """Second stage: the backbone learns."""
-    student.backbone.requires_grad_(True)
-    student.projection.requires_grad_(False)
-    step = objective(image_weight)
-    fit(student, batches, step, optimisation, seed=seed, record=record, label="distilling")
+    fit(student, batches, step, optimisation, seed=seed, record=record, label=label)
