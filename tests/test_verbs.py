@@ -343,7 +343,7 @@ def test_a_failed_start_does_not_block_the_folder(capsys, options, tmp_path):
     assert code == 1 and not run.exists()
     run.mkdir()
     (run / ".settings.json.1.holdfast-tmp").write_text("{")  # killed while writing its first file
-    assert main(["transfer", *WORDS, *map(str, options)]) == 0
+    assert transfer(options, "--out", run) == 0
 
 
 def test_training_needs_images_of_every_class(capsys, options, pictures, tmp_path):
