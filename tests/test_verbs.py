@@ -404,3 +404,15 @@ def test_the_images_of_a_dry_run_include_those_to_choose_alpha_with(options, tmp
     assert "36 images" in capsys.readouterr().out  # 3 classes, 4 to train on and 8 held out
     code, line = error_of(capsys, "transfer", *WORDS, "--folder", tmp_path, "--dry_run")
     assert code == 2 and "nothing is generated" in line
+
+
+def test_pocket_is_chosen_by_name(tmp_path):
+    run = tmp_path / "run"
+    command = ["transfer", "zero", "one", "--model", "pocket", "--generator", "pocket"]
+    command += ["--images.per_class", "2", "--images.steps", "2", "--train.epochs", "1"]
+    command += ["--train.workers", "0", "--device", "cpu", "--out", str(run)]
+    assert main(command) == 0
+    assert json.loads((run / "result.json").read_text())["model"]["name"] == "pocket"
+    lines = (run / "generated" / "manifest.jsonl").read_text().splitlines()
+    assert {json.loads(line)["generator"] for line in lines} == {"diffusion"}
+    assert {json.loads(line)["width"] for line in lines} == {32}
