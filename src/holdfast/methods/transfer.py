@@ -53,11 +53,10 @@ def fine_tune(
     seed: int,
     checkpoint: Path | None = None,
     record: Callable[[dict[str, Any]], None] | None = None,
-) -> list[Path]:
+) -> None:
     """Train the classifier in place with the checkpoint's own augmentation.
 
     The warmup is at most a fifth of the run: the papers' 500 steps would be all of a small one.
-    Returns the images that could not be read.
     """
     classifier.visual.requires_grad_(settings.trainable == "all")
     batches = TrainingBatches(
@@ -79,7 +78,6 @@ def fine_tune(
         record=record,
         label="fine-tuning",
     )
-    return sorted(batches.unreadable)
 
 
 def capped_warmup(optimisation: Optimisation, steps: int) -> Optimisation:
