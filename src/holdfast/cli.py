@@ -170,6 +170,15 @@ def show_predictions(rows: Any) -> None:
         print("\t".join([str(path), *(f"{name}\t{p:.4f}" for name, p in found)]))
 
 
+def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The verb, of one or two words, and what comes after it. Raises UsageError."""
+    for count in (2, 1):
+        name = " ".join(arguments[:count])
+        if name in VERBS:
+            return name, list(arguments[count:])
+    raise UsageError(f"There is no verb {name!r}{near(name, VERBS)}; see `holdfast --help`.")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, 2 for usage, 1 for other failures."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -187,11 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(version("holdfast"))
         return 0
     try:
-        if given[0] not in VERBS:
-            raise UsageError(
-                f"There is no verb {given[0]!r}{near(given[0], VERBS)}; see `holdfast --help`."
-            )
-        run(given[0], parse(given[0], given[1:]))
+        name, rest = split(given)
+        run(name, parse(name, rest))
     except KeyboardInterrupt:
         print("holdfast: interrupted; run the same command again to go on.", file=sys.stderr)
         return 130

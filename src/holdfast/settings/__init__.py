@@ -1,0 +1,34 @@
+"""Everything a user may set, with units and defaults. A paper's value is the default and says so.
+
+No torch here: the command line builds itself from these classes and must start quickly.
+"""
+
+from holdfast.settings.base import INFINITY, SEED, Optimisation, Precision, Settings
+from holdfast.settings.transfer import (
+    DEFAULT_GENERATOR,
+    DemoSettings,
+    EvaluateSettings,
+    GenerateSettings,
+    ImageSettings,
+    PredictSettings,
+    PromptSettings,
+    TrainSettings,
+    TransferSettings,
+)
+
+__all__ = [
+    "DEFAULT_GENERATOR",
+    "INFINITY",
+    "SEED",
+    "DemoSettings",
+    "EvaluateSettings",
+    "GenerateSettings",
+    "ImageSettings",
+    "Optimisation",
+    "Precision",
+    "PredictSettings",
+    "PromptSettings",
+    "Settings",
+    "TrainSettings",
+    "TransferSettings",
+]
