@@ -10,6 +10,7 @@ from holdfast.files import (
     TEMPORARY,
     append_line,
     derive_seed,
+    locked,
     read_json,
     read_lines,
     remove_leftovers,
@@ -78,3 +79,15 @@ def test_seeds_tell_their_parts_apart():
 def test_sha256_by_hand(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     assert sha256(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb924")
+
+
+def test_a_locked_folder_is_refused_to_another_process_and_free_again_after_it(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from holdfast.files import locked\n"
+        "with locked(Path(sys.argv[1])): pass"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    with locked(tmp_path / "out"):
+        refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode and "Another process is writing to" in refused.stderr
+    assert subprocess.run(command).returncode == 0

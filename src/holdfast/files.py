@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,26 @@ def read_lines(path: Path) -> list[Any]:
         except ValueError:
             continue
     return values
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep this user's other processes on this machine from writing to `folder`.
+
+    The lock lies among the system's temporary files, so that `folder` stays as it is; a killed
+    process loses it. Raises HoldfastError at once if another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "replace")).hexdigest()[:16]
+    try:
+        with FileLock(Path(tempfile.gettempdir(), f"holdfast-{user}-{name}.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise HoldfastError(
+            f"Another process is writing to {folder}; wait for it, or choose another folder."
+        ) from None
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -92,19 +92,20 @@ def generate_images(
     chosen, precision = pipeline.pick(device, settings.precision)
     sources = pipeline.find(generator)
     fixed = _must_match(job, [str(source) for source in sources], precision)
-    done = _prepare(out, job, fixed)
-    wanted = len(classes) * settings.per_class
-    with progress("drawing images", wanted, done=_count(done, settings)) as advance:
-        for turn, source in enumerate(sources):
-            missing = [b for b in job.batches(turn, len(sources)) if not done.issuperset(b)]
-            if not missing:
-                continue
-            with pipeline.loaded(source, chosen, precision) as pipe:
-                for batch in missing:
-                    for place, attempt, picture in _draw(job, pipe, batch):
-                        if place not in done:
-                            _save(out, job, pipe, precision, place, attempt, picture)
-                            advance(1)
+    with files.locked(out):
+        done = _prepare(out, job, fixed)
+        wanted = len(classes) * settings.per_class
+        with progress("drawing images", wanted, done=_count(done, settings)) as advance:
+            for turn, source in enumerate(sources):
+                missing = [b for b in job.batches(turn, len(sources)) if not done.issuperset(b)]
+                if not missing:
+                    continue
+                with pipeline.loaded(source, chosen, precision) as pipe:
+                    for batch in missing:
+                        for place, attempt, picture in _draw(job, pipe, batch):
+                            if place not in done:
+                                _save(out, job, pipe, precision, place, attempt, picture)
+                                advance(1)
     return read_manifest(out)
 
 
