@@ -38,7 +38,7 @@ from .vae import encoded, load_vae
 BATCH = 96
 # The learning rate rises and falls in each round; a round starts from the averaged weights of the
 # one before it.
-ROUNDS: tuple[tuple[int, Precision], ...] = ((3500, "fp32"), (1800, "bf16"), (12_000, "bf16"))
+ROUNDS: tuple[tuple[int, Precision], ...] = ((3500, "fp32"), (1800, "bf16"), (7500, "bf16"))
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
 DECAY = 0.999  # of the running average of the weights, which is what is saved
 OPTIMISATION = Optimisation(learning_rate=1e-3, weight_decay=0.01, warmup_steps=200, clip_norm=1.0)
