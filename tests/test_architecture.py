@@ -17,6 +17,8 @@ FLOW = [
     "generation",
     "data",
     "models",
+    "teachers",
+    "students",
     "losses",
     "weights",
     "train",

@@ -56,21 +56,22 @@ class _Loaded:
         return self
 
 
-class _Decoder:
-    """Decoded pictures by index, kept in memory while they fit into `room` bytes."""
+class Decoder:
+    """Decoded pictures by path, kept in memory while they fit into `room` bytes."""
 
-    def __init__(self, paths: list[Path], room: int) -> None:
-        self.paths, self.room = paths, room
-        self.kept: dict[int, Image.Image] = {}
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.kept: dict[Path, Image.Image] = {}
 
-    def __call__(self, index: int) -> Image.Image:
-        if index in self.kept:
-            return self.kept[index]
-        image = read_image(self.paths[index])
+    def __call__(self, path: Path) -> Image.Image:
+        """The picture, not to be changed in place. Raises UnreadableImage."""
+        if path in self.kept:
+            return self.kept[path]
+        image = read_image(path)
         size = 4 * image.width * image.height  # Pillow keeps RGB in four bytes a pixel
         if size <= self.room:
             self.room -= size
-            self.kept[index] = image
+            self.kept[path] = image
         return image
 
 
@@ -100,7 +101,7 @@ class TrainingBatches(Dataset):
         self.batch_size, self.epochs, self.seed, self.workers = batch_size, epochs, seed, workers
         self.unreadable: set[Path] = set()
         # Each worker would fill a memory of its own.
-        self.decode = _Decoder(data.paths, 0 if workers else cache_bytes)
+        self.decode = Decoder(0 if workers else cache_bytes)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -130,7 +131,7 @@ class TrainingBatches(Dataset):
                     if index in failed:
                         continue
                     try:
-                        picture = self.decode(index)
+                        picture = self.decode(self.data.paths[index])
                     except UnreadableImage as error:
                         failed[index] = error
                         continue

@@ -4,6 +4,7 @@ No torch here: the command line builds itself from these classes and must start 
 """
 
 from holdfast.settings.base import INFINITY, SEED, Optimisation, Precision, Settings
+from holdfast.settings.distill import ViewSettings
 from holdfast.settings.transfer import (
     DEFAULT_GENERATOR,
     DemoSettings,
@@ -31,4 +32,5 @@ __all__ = [
     "Settings",
     "TrainSettings",
     "TransferSettings",
+    "ViewSettings",
 ]
