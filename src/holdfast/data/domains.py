@@ -1,0 +1,204 @@
+"""Folders of several domains, as DomainBed lays them out, their splits, and draws from them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from holdfast.data.folders import (
+    LabelledImages,
+    UnreadableImage,
+    read_image,
+    relabel,
+    scan,
+    without_images,
+)
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import derive_seed
+from holdfast.names import ClassNames, comparable, is_ignored
+from holdfast.progress import progress
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 0.2  # of each domain, for validation: DomainBed's share
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The images of several domains, domain after domain, with one list of classes.
+
+    names: of the domains, sorted; images: of all of them; starts: the place in `images` where each
+    domain begins, and their number; unreadable: places of those that cannot be decoded.
+    """
+
+    names: tuple[str, ...]
+    images: LabelledImages
+    starts: tuple[int, ...]
+    unreadable: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def indices(self, domain: int) -> list[int]:
+        """Places in `images` of a domain's readable images."""
+        return self._readable(range(*self.starts[domain : domain + 2]))
+
+    def split(self, domain: int, trial_seed: int) -> tuple[list[int], list[int]]:
+        """Places in `images` of a domain's (held-out, training) images, as DomainBed splits it.
+
+        An unreadable image keeps its place in the split, so that all others stay in their part.
+        """
+        start, end = self.starts[domain : domain + 2]
+        held_out, training = split(domain, end - start, trial_seed)
+        return (
+            self._readable(start + place for place in held_out),
+            self._readable(start + place for place in training),
+        )
+
+    def _readable(self, indices: Iterable[int]) -> list[int]:
+        return [index for index in indices if index not in self.unreadable]
+
+
+def scan_domains(root: Path) -> Domains:
+    """The images of `root/<domain>/<class>/**`; their pixels are not read.
+
+    Domains are in the order of their names, the images of one in that of torchvision's ImageFolder.
+    Classes are matched by name over all domains, and count in the order of their folders.
+
+    Raises UsageError for fewer than two domains and for a domain that lacks a class, HoldfastError
+    for a folder without images.
+    """
+    if not root.is_dir():
+        raise UsageError(f"The folder of domains {str(root)!r} does not exist.")
+    found = sorted(e.name for e in root.iterdir() if e.is_dir() and not is_ignored(e.name))
+    if len(found) < 2:
+        raise UsageError(
+            f"{root} has {f'only the domain {found[0]!r}' if found else 'no domains'}; its images "
+            "must lie in <domain>/<class name>/ for two domains or more."
+        )
+    parts = [_scan(root / name) for name in found]
+    classes = _union(part.classes for part in parts)
+    parts = [relabel(part, classes) for part in parts]
+    for name, part in zip(found, parts, strict=True):
+        if missing := without_images(part):
+            what = f"the class {missing[0]!r}"
+            if len(missing) > 1:
+                more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+                what = f"the classes {', '.join(map(repr, missing[:5]))}{more}"
+            raise UsageError(
+                f"The domain {name!r} of {root} lacks {what}, which another domain has; add "
+                "images there or remove it everywhere."
+            )
+    images = LabelledImages(
+        [path for part in parts for path in part.paths],
+        [label for part in parts for label in part.labels],
+        classes,
+        root,
+    )
+    return Domains(tuple(found), images, tuple(accumulate((len(p) for p in parts), initial=0)))
+
+
+def _scan(domain: Path) -> LabelledImages:
+    try:
+        return scan(domain)
+    except UsageError as error:
+        raise UsageError(f"In the domain {domain}: {error}") from None
+
+
+def _union(all_classes: Iterable[ClassNames]) -> ClassNames:
+    """All classes, each spelt as the first that has it, in the order of their folders."""
+    union: dict[str, tuple[str, str]] = {}
+    for classes in all_classes:
+        for class_id, name in zip(classes.ids, classes.names, strict=True):
+            union.setdefault(comparable(name), (class_id, name))
+    ids, names = zip(*sorted(union.values()), strict=True)
+    return ClassNames(names, ids)
+
+
+def split(domain: int, count: int, trial_seed: int) -> tuple[list[int], list[int]]:
+    """(held-out, training) places of a domain's `count` images: DomainBed's own split."""
+    digest = hashlib.md5(str((trial_seed, domain)).encode(), usedforsecurity=False)
+    places = list(range(count))
+    np.random.RandomState(int(digest.hexdigest(), 16) % 2**31).shuffle(places)
+    held_out = int(count * HELD_OUT)
+    return places[:held_out], places[held_out:]
+
+
+def find_unreadable(domains: Domains) -> Domains:
+    """The same with `unreadable` filled, after decoding every image once; each is in a warning.
+
+    Raises HoldfastError for a domain in which no image is left.
+    """
+
+    def problem(path: Path) -> UnreadableImage | None:
+        try:
+            read_image(path)
+        except UnreadableImage as error:
+            return error
+        return None
+
+    broken: set[int] = set()
+    paths = domains.images.paths
+    with progress("checking images", len(paths)) as advance, ThreadPoolExecutor() as pool:
+        for place, error in enumerate(pool.map(problem, paths)):
+            if error is not None:
+                broken.add(place)
+                logger.warning("%s It is skipped.", error)
+            advance(1)
+    checked = replace(domains, unreadable=frozenset(broken))
+    for domain, name in enumerate(domains.names):
+        if not checked.indices(domain):
+            raise HoldfastError(
+                f"No image of the domain {name!r} of {domains.images.root} can be read; see those "
+                "named."
+            )
+    return checked
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The images of one step: (batch,) places in the list of all images, and numbers of views."""
+
+    indices: Tensor
+    numbers: Tensor
+
+
+class DomainBatches:
+    """Draws for `fit`: in each step `per_domain` images of each training domain, with replacement.
+
+    groups: of each training domain, the places of its images; views: how many views an image has,
+    one of which is taken; with 0 each draw has a number that no other has, so a view of its own.
+    A draw is a function of (seed, step) alone.
+    """
+
+    def __init__(
+        self, groups: Sequence[Sequence[int]], per_domain: int, steps: int, views: int, seed: int
+    ) -> None:
+        self.groups = [torch.tensor(group) for group in groups]
+        self.per_domain, self.steps, self.views, self.seed = per_domain, steps, views, seed
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __call__(self, start: int = 0) -> Iterator[Draw]:
+        return (self.draw(step) for step in range(start, self.steps))
+
+    def draw(self, step: int) -> Draw:
+        """The draw of a 0-based step, domain after domain."""
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "draw", step))
+        shape = (self.per_domain,)
+        indices = torch.cat(
+            [group[torch.randint(len(group), shape, generator=generator)] for group in self.groups]
+        )
+        if self.views:
+            return Draw(indices, torch.randint(self.views, indices.shape, generator=generator))
+        return Draw(indices, torch.arange(len(indices)) + step * len(indices))
