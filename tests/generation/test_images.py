@@ -19,9 +19,10 @@ PROMPTS = [[f"a photo of a {name}.", f"a {name}."] for name in CLASSES]
 FAST = {"steps": 2, "per_class": 4, "batch_size": 5}
 
 
-def draw(out, generator, prompts=PROMPTS, seed=0, **settings):
+def draw(out, generator, prompts=PROMPTS, seed=0, counts=None, **settings):
+    images = ImageSettings(**FAST | settings)
     return generate_images(
-        CLASSES, prompts, out, str(generator), ImageSettings(**FAST | settings), seed=seed,
+        CLASSES, prompts, counts or [images.per_class] * 3, out, str(generator), images, seed=seed,
         device="cpu",
     )  # fmt: skip
 
@@ -113,6 +114,16 @@ def test_a_folder_grows_and_fewer_images_are_its_first(whole, diffusion, tmp_pat
     assert [record.index for record in fewer.records] == [0, 1] * 3
     assert len(scan(out)) == 6
     assert len(list(out.rglob("*.png"))) == 12
+
+
+def test_each_class_can_have_its_own_number_of_images(whole, diffusion, tmp_path):
+    uneven = draw(tmp_path / "out", diffusion, counts=[3, 1, 4], batch_size=12)
+    assert uneven.labels == [0] * 3 + [1] + [2] * 4
+    seeds = {record.file: record.seed for record in whole.records}
+    assert all(seeds[record.file] == record.seed for record in uneven.records)
+    (tmp_path / "out" / uneven.records[-1].file).unlink()
+    again = draw(tmp_path / "out", diffusion, counts=[3, 1, 4], batch_size=12)
+    assert hashes(again) == hashes(uneven)
 
 
 @pytest.mark.parametrize(
@@ -226,8 +237,9 @@ def test_estimate_leaves_nothing(diffusion, tmp_path, monkeypatch):
     cost = estimate(
         CLASSES,
         PROMPTS,
+        [100, 50, 150],
         str(diffusion),
-        ImageSettings(steps=2, per_class=100),
+        ImageSettings(steps=2),
         seed=0,
         device="cpu",
     )
@@ -241,7 +253,10 @@ def test_estimate_leaves_nothing(diffusion, tmp_path, monkeypatch):
 def test_a_manifest_of_another_version_is_one_sentence(whole, tmp_path):
     (tmp_path / "images").mkdir()
     CLASSES.write(tmp_path / "images")
-    (tmp_path / "generation.json").write_text(json.dumps({"per_class": 1}))
+    (tmp_path / "generation.json").write_text(json.dumps({"counts": [1, 1, 1]}))
     (tmp_path / "manifest.jsonl").write_text('{"file": "a.png"}\n')
-    with pytest.raises(HoldfastError, match="another version"):
+    with pytest.raises(HoldfastError, match="manifest.jsonl was written by another version"):
+        read_manifest(tmp_path)
+    (tmp_path / "generation.json").write_text(json.dumps({"per_class": 1}))
+    with pytest.raises(HoldfastError, match="generation.json was written by another version"):
         read_manifest(tmp_path)

@@ -25,7 +25,7 @@ from holdfast.generation.manifest import (
 )
 from holdfast.names import ClassNames
 from holdfast.progress import progress
-from holdfast.settings import ImageSettings
+from holdfast.settings import DrawSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,11 +37,12 @@ Place = tuple[int, int]  # an image's label and its index within the class
 
 @dataclass(frozen=True)
 class Job:
-    """What is drawn: the classes, their prompts, how, and from which seed."""
+    """What is drawn: the classes, their prompts, how many images of each, how, from which seed."""
 
     classes: ClassNames
     prompts: Sequence[Sequence[str]]
-    settings: ImageSettings
+    counts: Sequence[int]
+    settings: DrawSettings
     seed: int
 
     def prompt(self, place: Place) -> str:
@@ -58,8 +59,13 @@ class Job:
         The grouping does not depend on what is there already: in another company a picture can
         differ in its last bits.
         """
-        indices = range(turn, self.settings.per_class, turns)
-        places = [(label, index) for index in indices for label in range(len(self.classes))]
+        indices = range(turn, max(self.counts), turns)
+        places = [
+            (label, index)
+            for index in indices
+            for label, count in enumerate(self.counts)
+            if index < count
+        ]
         size = self.settings.batch_size
         return [places[start : start + size] for start in range(0, len(places), size)]
 
@@ -67,20 +73,21 @@ class Job:
 def generate_images(
     classes: ClassNames,
     prompts: Sequence[Sequence[str]],
+    counts: Sequence[int],
     out: Path,
     generator: str,
-    settings: ImageSettings,
+    settings: DrawSettings,
     *,
     seed: int,
     device: str = "auto",
 ) -> Manifest:
-    """Draw `settings.per_class` images of every class into `out`, and record each.
+    """Draw `counts[label]` images of every class into `out`, and record each.
 
     generator: diffusers text-to-image pipelines, folders or hub ids (`id@revision`), separated by
         commas; they take turns by image index. Image i of a class has prompt i mod their number.
 
     A folder with images of the same settings is finished or extended; of more images than asked
-    for, the first are used. A missing or changed image is drawn again. Interrupted or not, the
+    for, each class's first are used. A missing or changed image is drawn again. Interrupted or not, the
     images are the same to the bit as long as batch size and machine are; otherwise up to rounding.
 
     Raises UsageError when `out` was made with other settings, HoldfastError when a pipeline cannot
@@ -88,14 +95,14 @@ def generate_images(
     """
     from holdfast.generation import pipeline
 
-    job = Job(classes, prompts, settings, seed)
+    job = Job(classes, prompts, counts, settings, seed)
     chosen, precision = pipeline.pick(device, settings.precision)
     sources = pipeline.find(generator)
     fixed = _must_match(job, [str(source) for source in sources], precision)
     with files.locked(out):
         done = _prepare(out, job, fixed)
-        wanted = len(classes) * settings.per_class
-        with progress("drawing images", wanted, done=_count(done, settings)) as advance:
+        there = sum(index < counts[label] for label, index in done)
+        with progress("drawing images", sum(counts), done=there) as advance:
             for turn, source in enumerate(sources):
                 missing = [b for b in job.batches(turn, len(sources)) if not done.issuperset(b)]
                 if not missing:
@@ -138,7 +145,7 @@ def _prepare(out: Path, job: Job, fixed: dict[str, Any]) -> set[Place]:
         raise UsageError(f"{out} holds a folder {IMAGES} that is not ours; choose another folder.")
     with _writing(out):
         files.remove_leftovers(out)
-        files.write_json(path, {"per_class": job.settings.per_class, **fixed})
+        files.write_json(path, {"counts": list(job.counts), **fixed})
         job.classes.write(out / IMAGES)
         return _verified(out, job.classes)
 
@@ -178,10 +185,6 @@ def _verified(out: Path, classes: ClassNames) -> set[Place]:
     if manifest.exists() and manifest.read_bytes() != text.encode():
         files.write_text(manifest, text)
     return set(whole)
-
-
-def _count(done: set[Place], settings: ImageSettings) -> int:
-    return sum(index < settings.per_class for _, index in done)
 
 
 def _draw(job: Job, pipe: Pipeline, batch: list[Place]) -> Iterator[tuple[Place, int, np.ndarray]]:
@@ -282,8 +285,9 @@ class Estimate:
 def estimate(
     classes: ClassNames,
     prompts: Sequence[Sequence[str]],
+    counts: Sequence[int],
     generator: str,
-    settings: ImageSettings,
+    settings: DrawSettings,
     *,
     seed: int,
     device: str = "auto",
@@ -295,7 +299,7 @@ def estimate(
     """
     from holdfast.generation import pipeline
 
-    job = Job(classes, prompts, settings, seed)
+    job = Job(classes, prompts, counts, settings, seed)
     chosen, precision = pipeline.pick(device, settings.precision)
     seconds: list[float] = []
     sizes: list[int] = []
@@ -307,6 +311,4 @@ def estimate(
                 elapsed = time.perf_counter() - start
                 sizes.append(len(_png(picture)))
             seconds.append(elapsed)
-    return Estimate(
-        len(classes) * settings.per_class, sum(seconds) / len(seconds), sum(sizes) / len(sizes)
-    )
+    return Estimate(sum(counts), sum(seconds) / len(seconds), sum(sizes) / len(sizes))

@@ -84,22 +84,25 @@ def is_generated(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the images last asked for; a folder may hold more per class than that.
+    """The manifest of the images last asked for; a folder may hold more of a class than that.
 
     Raises HoldfastError when images are still missing.
     """
     classes = names.read(folder / IMAGES / "classes.json")
-    per_class = int(read_json(folder / SETTINGS)["per_class"])
     order = {class_id: label for label, class_id in enumerate(classes.ids)}
+    listed = read_json(folder / SETTINGS).get("counts", [])
+    if len(listed) != len(classes):
+        raise another_version(folder / SETTINGS)
+    counts = dict(zip(classes.ids, listed, strict=True))
     records = {
         (r.class_id, r.index): r
         for r in read_records(folder)
-        if r.index < per_class and r.class_id in order
+        if r.index < counts.get(r.class_id, 0)
     }
-    missing = len(classes) * per_class - len(records)
-    if missing:
+    wanted = sum(counts.values())
+    if missing := wanted - len(records):
         raise HoldfastError(
-            f"{folder} still lacks {missing} of {len(classes) * per_class} images; run the same "
+            f"{folder} still lacks {missing} of {wanted} images; run the same "
             f"generation again to finish it, or use the folder {folder / IMAGES} as it is."
         )
     by_label = sorted(records.values(), key=lambda r: (order[r.class_id], r.index))
@@ -112,7 +115,11 @@ def read_records(folder: Path) -> list[Record]:
     try:
         return [Record(**line) for line in lines]
     except TypeError:
-        raise HoldfastError(
-            f"{folder / MANIFEST} was written by another version of this program; choose another "
-            "folder."
-        ) from None
+        raise another_version(folder / MANIFEST) from None
+
+
+def another_version(path: Path) -> HoldfastError:
+    """What to say of a file whose fields are not today's."""
+    return HoldfastError(
+        f"{path} was written by another version of this program; choose another folder."
+    )

@@ -5,9 +5,11 @@ No torch here: the command line builds itself from these classes and must start 
 
 from holdfast.settings.base import INFINITY, SEED, Optimisation, Precision, Settings
 from holdfast.settings.distill import ViewSettings
+from holdfast.settings.teacher import ServeSettings, TeacherSettings
 from holdfast.settings.transfer import (
     DEFAULT_GENERATOR,
     DemoSettings,
+    DrawSettings,
     EvaluateSettings,
     GenerateSettings,
     ImageSettings,
@@ -22,6 +24,7 @@ __all__ = [
     "INFINITY",
     "SEED",
     "DemoSettings",
+    "DrawSettings",
     "EvaluateSettings",
     "GenerateSettings",
     "ImageSettings",
@@ -29,7 +32,9 @@ __all__ = [
     "Precision",
     "PredictSettings",
     "PromptSettings",
+    "ServeSettings",
     "Settings",
+    "TeacherSettings",
     "TrainSettings",
     "TransferSettings",
     "ViewSettings",

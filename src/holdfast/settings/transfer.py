@@ -37,37 +37,46 @@ class PromptSettings(Settings):
 
 
 @dataclass(frozen=True)
-class ImageSettings(Settings):
-    """How prompts become images (defaults of RegFT: 64 images a class, guidance 5.0, 50 steps).
+class DrawSettings(Settings):
+    """How a prompt becomes an image (defaults of RegFT: guidance 5.0, 50 steps).
 
     Args:
-        per_class: images per class.
         guidance: classifier-free guidance scale.
         steps: denoising steps.
         batch_size: images drawn at once; it does not change the pixels.
         size: side of the images in pixels; none is the pipeline's own size.
         precision: `fp16` or `bf16` on a GPU, `fp32` anywhere; `auto` picks fp16 on a GPU.
         redraws: how often a black, flat or NaN image is drawn again with the next seed.
-        clip_filter: share of each class's images to drop, lowest zero-shot agreement first.
     """
 
     limits = {
-        "per_class": (1, INFINITY),
         "guidance": (0, INFINITY),
         "steps": (1, INFINITY),
         "batch_size": (1, INFINITY),
         "size": (8, INFINITY),
         "redraws": (0, INFINITY),
-        "clip_filter": (0, 0.95),
     }
 
-    per_class: int = 64
     guidance: float = 5.0
     steps: int = 50
     batch_size: int = 8
     size: int | None = None
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     redraws: int = 5
+
+
+@dataclass(frozen=True)
+class ImageSettings(DrawSettings):
+    """How class names become images (RegFT: 64 a class).
+
+    Args:
+        per_class: images per class.
+        clip_filter: share of each class's images to drop, lowest zero-shot agreement first.
+    """
+
+    limits = {**DrawSettings.limits, "per_class": (1, INFINITY), "clip_filter": (0, 0.95)}
+
+    per_class: int = 64
     clip_filter: float = 0.0
 
 

@@ -21,13 +21,14 @@ def generate(settings: GenerateSettings, descriptions: Path | None = None) -> Pa
     source = generators(settings.generator)
     find(source)  # before a language model is asked for anything
     seed, device = settings.seed, settings.device
+    counts = [settings.images.per_class] * len(classes)
     if settings.dry_run:
         prompts = prompts_for(classes, replace(settings.prompts, llm_url=None))
-        return estimate(classes, prompts, source, settings.images, seed=seed, device=device)
+        return estimate(classes, prompts, counts, source, settings.images, seed=seed, device=device)
     cache = descriptions or settings.out / "descriptions.json"
     prompts = prompts_for(classes, settings.prompts, cache)
     generate_images(
-        classes, prompts, settings.out, source, settings.images, seed=seed, device=device
+        classes, prompts, counts, settings.out, source, settings.images, seed=seed, device=device
     )
     return settings.out
 
