@@ -255,8 +255,8 @@ def test_a_manifest_of_another_version_is_one_sentence(whole, tmp_path):
     CLASSES.write(tmp_path / "images")
     (tmp_path / "generation.json").write_text(json.dumps({"counts": [1, 1, 1]}))
     (tmp_path / "manifest.jsonl").write_text('{"file": "a.png"}\n')
-    with pytest.raises(HoldfastError, match="manifest.jsonl was written by another version"):
+    with pytest.raises(HoldfastError, match=r"manifest\.jsonl was written by another version"):
         read_manifest(tmp_path)
     (tmp_path / "generation.json").write_text(json.dumps({"per_class": 1}))
-    with pytest.raises(HoldfastError, match="generation.json was written by another version"):
+    with pytest.raises(HoldfastError, match=r"generation\.json was written by another version"):
         read_manifest(tmp_path)

@@ -87,8 +87,9 @@ def generate_images(
         commas; they take turns by image index. Image i of a class has prompt i mod their number.
 
     A folder with images of the same settings is finished or extended; of more images than asked
-    for, each class's first are used. A missing or changed image is drawn again. Interrupted or not, the
-    images are the same to the bit as long as batch size and machine are; otherwise up to rounding.
+    for, each class's first are used. A missing or changed image is drawn again. Interrupted or
+    not, the images are the same to the bit as long as counts, batch size and machine are;
+    otherwise up to rounding.
 
     Raises UsageError when `out` was made with other settings, HoldfastError when a pipeline cannot
     be loaded or keeps drawing nothing.
