@@ -293,3 +293,40 @@ def _mean_cosine_distance(directions: Tensor) -> float:
     n = len(directions)
     pairs = float(directions.sum(dim=0).square().sum()) - n
     return 1.0 - pairs / (n * (n - 1))
+
+
+def stream_metrics(matrix: Sequence[Sequence[float]]) -> dict[str, float | None]:
+    """One number each for how a stream of T tasks went, from its accuracy matrix.
+
+    matrix[i][j]: accuracy on task j after task i was learnt, (T, T); the row of the model before
+    any task is not part of it.
+
+    transfer: mean over tasks j >= 1 of the mean over i < j of matrix[i][j], what tasks still to
+        come could expect, column by column (ZSCL, arXiv 2303.06628; GIFT, arXiv 2503.04229).
+    transfer_by_stage: mean over i < T - 1 of the mean over j > i of matrix[i][j]. The same entries,
+        averaged row by row first as other libraries do, so that late tasks weigh more; the two
+        must not be compared with each other.
+    average: mean of the whole matrix; last: mean of its last row.
+    forget: sum over tasks of the last row minus the diagonal, divided by T - 1 (GIFT's code):
+        negative where tasks were forgotten.
+
+    Those over two tasks or more are None for a single one. Raises ValueError unless square.
+    """
+    count = len(matrix)
+    if count == 0 or any(len(row) != count for row in matrix):
+        raise ValueError(f"{[len(row) for row in matrix]} are no rows of a square matrix")
+    values = torch.tensor([list(row) for row in matrix], dtype=torch.float64)
+    found: dict[str, float | None] = {
+        "transfer": None,
+        "transfer_by_stage": None,
+        "average": float(values.mean()),
+        "last": float(values[-1].mean()),
+        "forget": None,
+    }
+    if count > 1:
+        columns = [values[:j, j].mean() for j in range(1, count)]
+        stages = [values[i, i + 1 :].mean() for i in range(count - 1)]
+        found["transfer"] = float(torch.stack(columns).mean())
+        found["transfer_by_stage"] = float(torch.stack(stages).mean())
+        found["forget"] = float((values[-1] - values.diagonal()).sum() / (count - 1))
+    return found
