@@ -33,6 +33,7 @@ VERBS = {
     "transfer": Verb(settings.TransferSettings, ("names*",), "class names -> classifier (RegFT)"),
     "evaluate": Verb(settings.EvaluateSettings, ("classifier", "data"), "score a classifier"),
     "predict": Verb(settings.PredictSettings, ("classifier", "images*"), "name images"),
+    "serve": Verb(settings.ServeSettings, ("model",), "answer embeddings requests over HTTP"),
     "demo": Verb(settings.DemoSettings, (), "the main job on the embedded world"),
 }
 
@@ -125,6 +126,7 @@ def run(name: str, chosen: Any) -> None:
         "transfer": lambda s: show_transfer(s, verbs.transfer(s)),
         "evaluate": lambda s: show_scores(verbs.evaluate(s)),
         "predict": lambda s: show_predictions(verbs.predict(s)),
+        "serve": lambda s: verbs.serve(s),
         "demo": lambda s: show_transfer(*verbs.demo(s)),
     }
     printers[name](chosen)

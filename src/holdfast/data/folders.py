@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -37,8 +38,8 @@ class UnreadableImage(HoldfastError):  # noqa: N818 - reads better where it is c
         return f"Cannot read the image {self.path}: {self.reason}."
 
 
-def read_image(path: Path) -> Image.Image:
-    """A file as an upright RGB picture.
+def read_image(path: Path | BinaryIO) -> Image.Image:
+    """A file, or what was read from one, as an upright RGB picture.
 
     The rotation that a camera recorded is applied, 16 bits are scaled to 8, transparency lies on
     white, and of an animation the first frame is taken. Raises UnreadableImage for anything that
@@ -56,11 +57,15 @@ def read_image(path: Path) -> Image.Image:
                     ImageOps.exif_transpose(image, in_place=True)
                 return to_rgb(image)
     except Image.UnidentifiedImageError:
-        raise UnreadableImage(path, f"it is none of {', '.join(FORMATS)}") from None
+        raise UnreadableImage(_name(path), f"it is none of {', '.join(FORMATS)}") from None
     except Exception as error:
         # A broken file makes decoders raise almost anything (struct.error, SyntaxError, ...).
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableImage(path, reason.rstrip(".")) from None
+        raise UnreadableImage(_name(path), reason.rstrip(".")) from None
+
+
+def _name(path: Path | BinaryIO) -> Path:
+    return path if isinstance(path, Path) else Path("(in memory)")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

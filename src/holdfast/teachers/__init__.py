@@ -1,0 +1,35 @@
+"""Teachers: models that are asked for embeddings, here, in a file, or behind HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.models import load_clip
+from holdfast.settings import TeacherSettings
+from holdfast.teachers.file import FileTeacher, write_embeddings
+from holdfast.teachers.http import HTTPTeacher
+from holdfast.teachers.local import LocalTeacher
+from holdfast.teachers.teacher import Teacher
+
+__all__ = [
+    "FileTeacher",
+    "HTTPTeacher",
+    "LocalTeacher",
+    "Teacher",
+    "open_teacher",
+    "write_embeddings",
+]
+
+
+def open_teacher(settings: TeacherSettings, device: str = "auto") -> Teacher:
+    """The teacher that `settings.teacher` names: an address, `file:PATH`, or an open_clip model.
+
+    Raises UsageError for a file or model that is not there; a service is asked when it is needed.
+    """
+    place = settings.teacher
+    if place.startswith(("http://", "https://")):
+        return HTTPTeacher(settings)
+    if place.startswith("file:"):
+        return FileTeacher(Path(place.removeprefix("file:")), settings.logit_scale)
+    clip = load_clip(place, settings.pretrained, device)
+    return LocalTeacher(clip, settings.batch, settings.logit_scale)

@@ -1,0 +1,158 @@
+"""A teacher that is a file: embeddings that somebody computed before.
+
+One safetensors file with two tensors of any floating type and the same width:
+
+    images  (n, dim)    text  (m, dim)
+
+and in its metadata, as text:
+
+    images       JSON list of n keys: the SHA-256 of the image file's bytes (hexadecimal) for the
+                 whole picture; `View.key` for an augmented view of it
+    text         JSON list of m prompts, or class names
+    identity     who computed them
+    logit_scale  factor on cosine similarities (optional; 100 if absent)
+
+`write_embeddings` writes one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.files import replacing, sha256
+from holdfast.teachers.teacher import LOGIT_SCALE, normalised
+
+if TYPE_CHECKING:
+    from holdfast.data.views import View
+
+
+class FileTeacher:
+    """Embeddings of a file, by image content and by the exact text of a prompt.
+
+    Raises UsageError for a file that is not there or is none of embeddings.
+    """
+
+    free = True
+    batch = 1024  # rows are only copied
+
+    def __init__(self, path: Path, logit_scale: float | None = None) -> None:
+        if not path.is_file():
+            raise UsageError(f"There is no file of embeddings {str(path)!r}.")
+        self.path = path
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                self._tensors = {name: file.get_tensor(name) for name in ("images", "text")}
+            self._rows = {name: _numbered(about[name]) for name in self._tensors}
+            own = float(about.get("logit_scale", LOGIT_SCALE))
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise UsageError(
+                f"{path} is no file of embeddings ({' '.join(str(error).split())}); "
+                "`holdfast.teachers.write_embeddings` writes one."
+            ) from None
+        for name, rows in self._rows.items():
+            shape = tuple(self._tensors[name].shape)
+            if shape != (len(rows), self._tensors["images"].shape[-1]):
+                raise UsageError(
+                    f"{path}: the tensor {name!r} has shape {shape}, but there are {len(rows)} "
+                    f"different keys in its list and images of shape "
+                    f"{tuple(self._tensors['images'].shape)}."
+                )
+        if not (math.isfinite(own) and own > 0):
+            raise UsageError(f"{path}: its logit_scale is {own}; it must be a positive number.")
+        self.name = about.get("identity") or path.name
+        self.logit_scale = own if logit_scale is None else logit_scale
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of the file."""
+        return f"file {sha256(self.path)}"
+
+    def embed_images(self, views: Sequence[View]) -> Tensor:
+        """(views, dim) float32 on the CPU, L2-normalised.
+
+        Raises HoldfastError for a view that the file does not hold.
+        """
+        keys = [view.digest if view.parameters is None else view.key for view in views]
+        for view, key in zip(views, keys, strict=True):
+            if key not in self._rows["images"]:
+                what = "embedding" if view.parameters is None else "embedding of this random view"
+                raise HoldfastError(
+                    f"{self.path} holds no {what} of the image {view.path}; it holds "
+                    f"{len(self._rows['images'])} images, and only what it holds can be used."
+                )
+        return self._take("images", keys)
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """(prompts, dim) float32 on the CPU, L2-normalised.
+
+        Raises HoldfastError for a prompt that the file does not hold.
+        """
+        for prompt in prompts:
+            if prompt not in self._rows["text"]:
+                raise HoldfastError(
+                    f"{self.path} holds no embedding of the text {prompt!r}"
+                    f"{near(prompt, self._rows['text'])}; texts must match exactly, and the "
+                    "template '{}' asks for a class name alone."
+                )
+        return self._take("text", prompts)
+
+    def _take(self, name: str, keys: Sequence[str]) -> Tensor:
+        rows = self._tensors[name][[self._rows[name][key] for key in keys]]
+        return normalised(rows, str(self.path))
+
+
+def _numbered(text: str) -> dict[str, int]:
+    keys = json.loads(text)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError("a list of keys holds something else than text")
+    return {key: row for row, key in enumerate(keys)}
+
+
+def write_embeddings(
+    path: Path | str,
+    digests: Sequence[str],
+    images: Tensor,
+    prompts: Sequence[str],
+    text: Tensor,
+    identity: str,
+    logit_scale: float = LOGIT_SCALE,
+) -> None:
+    """Write a file of embeddings that `file:PATH` names as a teacher.
+
+    digests: SHA-256 of each image file, or `View.key`; images: (n, dim) in their order; prompts:
+    their exact texts, or class names; text: (m, dim); identity: who computed them.
+
+    Raises UsageError for shapes that do not match, keys that come twice, and numbers that are not
+    finite.
+    """
+    for name, keys, rows in (("digests", digests, images), ("prompts", prompts, text)):
+        if rows.shape != (len(keys), images.shape[-1]):
+            raise UsageError(
+                f"{len(keys)} {name} and images of shape {tuple(images.shape)} do not fit "
+                f"embeddings of shape {tuple(rows.shape)}."
+            )
+        if len(set(keys)) < len(keys):
+            twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+            raise UsageError(f"Each key has one embedding, but {twice!r} comes twice in {name}.")
+        if not rows.isfinite().all():
+            raise UsageError(f"The embeddings of the {name} hold NaN or infinite numbers.")
+    tensors = {"images": images.detach().contiguous(), "text": text.detach().contiguous()}
+    about = {
+        "images": json.dumps(list(digests)),
+        "text": json.dumps(list(prompts), ensure_ascii=False),
+        "identity": identity,
+        "logit_scale": repr(float(logit_scale)),
+    }
+    with replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata=about)

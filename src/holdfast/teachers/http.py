@@ -1,0 +1,255 @@
+"""A teacher behind HTTP: the OpenAI-compatible embeddings request with image data.
+
+`POST {base}/embeddings` with `{"model", "input", "modality": "image" | "text",
+"encoding_format": "float"}`, as Infinity (infinity-emb) and `holdfast serve` answer it. Images go
+as PNG data URIs, so without loss.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import math
+import os
+import random
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import httpx2
+import torch
+from torch import Tensor
+
+from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.settings import TeacherSettings
+from holdfast.teachers.teacher import LOGIT_SCALE, normalised
+
+if TYPE_CHECKING:
+    from holdfast.data.views import View
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 1.0  # seconds before the second try; doubled for each further one
+LONGEST_PAUSE = 60.0  # seconds
+PATIENCE = 600.0  # seconds; a service that wants to be left alone for longer ends the run
+REPORTED = ("identity", "revision", "root", "backend", "dtype", "embedding_dtype")
+
+
+class HTTPTeacher:
+    """A model of an embedding service.
+
+    Its identity is the model's name with what `GET {base}/models` says of its weights (`REPORTED`,
+    none of which must be there), or with `settings.revision` if that is set. The address is not
+    part of it: a service may move, and may change its weights without telling, which only asking
+    again for something already answered can show.
+
+    Nothing is asked before it is needed. With model, revision and logit_scale set, the service
+    need not run as long as no embedding is asked for.
+    """
+
+    free = False
+
+    def __init__(self, settings: TeacherSettings) -> None:
+        self.settings = settings
+        self.batch = settings.batch
+        self.width: int | None = None  # of the first answer, which all others must have
+        self._base = settings.teacher.rstrip("/")
+        self.name = re.sub(r"//[^/@]*@", "//", self._base)  # without a password in it
+        self._key = os.environ.get("OPENAI_API_KEY", "")
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        # Redirects are not followed, since one would hand the key to another address.
+        self._client = httpx2.Client(headers=headers, timeout=settings.timeout)
+
+    @cached_property
+    def model(self) -> str:
+        """The name that the service knows the model by."""
+        return self.settings.model or self._about["id"]
+
+    @cached_property
+    def identity(self) -> str:
+        """Name and revision of the model, as far as the service tells."""
+        if self.settings.revision is not None:
+            reported: dict[str, Any] = {"given": self.settings.revision}
+        else:
+            reported = {key: self._about[key] for key in REPORTED if self._about.get(key)}
+        return "http " + json.dumps({"model": self.model, **reported}, sort_keys=True)
+
+    @cached_property
+    def logit_scale(self) -> float:
+        """The one set, else what the service reports (`holdfast serve` does), else 100."""
+        if self.settings.logit_scale is not None:
+            return self.settings.logit_scale
+        own = self._about.get("logit_scale")
+        if isinstance(own, int | float) and math.isfinite(own) and own > 0:
+            return float(own)
+        return LOGIT_SCALE
+
+    def embed_images(self, views: Sequence[View]) -> Tensor:
+        """(views, dim) float32 on the CPU, L2-normalised; a request for each `batch` of views.
+
+        Raises HoldfastError when the service does not answer, refuses, or answers with something
+        else than finite embeddings of one width.
+        """
+        with ThreadPoolExecutor() as pool:
+            return self._embed("image", views, lambda part: list(pool.map(data_uri, part)))
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """(prompts, dim) float32 on the CPU, L2-normalised. Raises as `embed_images` does."""
+        return self._embed("text", prompts, list)
+
+    def _embed(self, modality: str, items: Sequence[Any], encode: Any) -> Tensor:
+        rows = []
+        for start in range(0, len(items), self.batch):
+            part = encode(items[start : start + self.batch])
+            body = {"model": self.model, "input": part, "modality": modality}
+            answer = self._ask("POST", "embeddings", {**body, "encoding_format": "float"})
+            rows.append(normalised(self._checked(answer, len(part)), f"The teacher at {self.name}"))
+        return torch.cat(rows)
+
+    def _checked(self, answer: Any, count: int) -> Tensor:
+        """The rows of an answer in the order of the inputs, (count, width)."""
+        try:
+            found = {item["index"]: item["embedding"] for item in answer["data"]}
+            rows = [[math.nan if x is None else x for x in found[i]] for i in sorted(found)]
+            values = [torch.tensor(row, dtype=torch.float32) for row in rows]
+        except (LookupError, TypeError, ValueError, RuntimeError):
+            self._wrong("what it answered is not in the OpenAI form")
+        if sorted(found) != list(range(count)) or len(answer["data"]) != count:
+            self._wrong(f"it gave {len(answer['data'])} embeddings for {count} inputs")
+        for row in values:
+            if self.width is None and row.dim() == 1:
+                self.width = len(row)
+            if row.shape != (self.width,):
+                self._wrong(f"its embeddings have {len(row)} numbers, and had {self.width} before")
+        return torch.stack(values)
+
+    def _wrong(self, problem: str) -> NoReturn:
+        raise HoldfastError(
+            f"The teacher at {self.name} cannot be used: {problem}; check that the model "
+            f"{self.model!r} embeds images and text into one space."
+        )
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        """The service's entry for the model; its name alone if the service has no list."""
+        try:
+            data = self._ask("GET", "models")["data"]
+            entries = {str(entry["id"]): dict(entry) for entry in data}
+        except (LookupError, TypeError, ValueError):
+            entries = {}
+        wanted = self.settings.model
+        if wanted is None and len(entries) == 1:
+            return next(iter(entries.values()))
+        if wanted is None:
+            has = f"has {', '.join(sorted(entries)[:10])}" if entries else "lists no models"
+            raise UsageError(f"The teacher at {self.name} {has}; name the one to ask with --model.")
+        if not entries:
+            return {"id": wanted}
+        if wanted not in entries:
+            raise UsageError(
+                f"The teacher at {self.name} has no model {wanted!r}{near(wanted, entries)}; "
+                f"it has {', '.join(sorted(entries)[:10])}."
+            )
+        return entries[wanted]
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON value of a successful answer, None where the service has no such list.
+
+        Tries again when the service is silent, busy or failing. A request that it received but did
+        not answer in time may be charged twice by a vendor, so each further try is in the log.
+        """
+        for attempt in range(self.settings.retries + 1):
+            wait = 0.0
+            try:
+                answer = self._client.request(method, f"{self._base}/{path}", json=body)
+            except httpx2.TimeoutException:
+                problem = f"no answer within {self.settings.timeout:g} s"
+            except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+                raise UsageError(f"{self.name} is no address of a service: {error}.") from None
+            except httpx2.TransportError as error:
+                problem = f"no answer ({error or type(error).__name__})"
+            else:
+                if answer.is_success:
+                    return self._json(answer)
+                if method == "GET" and answer.status_code in (404, 405, 501):
+                    return None
+                problem = self._said(answer)
+                if answer.status_code not in (408, 425, 429) and answer.status_code < 500:
+                    self._refused(answer.status_code, problem)
+                wait = retry_after(answer.headers.get("Retry-After", ""))
+            if attempt == self.settings.retries or wait > PATIENCE:
+                break
+            # The jitter keeps several clients from coming back at once; no result depends on it.
+            pause = min(PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+            wait = max(wait, pause)
+            logger.warning("%s: %s; trying again in %.1f s.", self.name, problem, wait)
+            time.sleep(wait)
+        left = f", and asks to be left alone for {wait:.0f} s" if wait > PATIENCE else ""
+        raise HoldfastError(
+            f"The teacher at {self.name} does not answer: {problem}, after {attempt + 1} "
+            f"{'try' if attempt == 0 else 'tries'}{left}; see that it runs, then run the same "
+            "command again to go on."
+        )
+
+    def _json(self, answer: httpx2.Response) -> Any:
+        try:
+            return answer.json()
+        except ValueError:
+            raise HoldfastError(
+                f"The teacher at {self.name} answered with something else than JSON "
+                f"({self._short(answer.text)!r}); check the address."
+            ) from None
+
+    def _refused(self, status: int, problem: str) -> NoReturn:
+        hints = {
+            401: "set OPENAI_API_KEY to its key",
+            403: "set OPENAI_API_KEY to its key",
+            404: "check the address (with or without /v1) and the model's name",
+            413: "lower the batch, the number of images a request",
+            422: "lower the batch, the number of images a request, or check the model's name",
+        }
+        hint = hints.get(status, "check the address and the model's name")
+        raise HoldfastError(f"The teacher at {self.name} refused: {problem}; {hint}.")
+
+    def _said(self, answer: httpx2.Response) -> str:
+        """Status and message of an error, in OpenAI's form, FastAPI's, or any other."""
+        text = answer.text
+        try:
+            value = answer.json()
+            value = value.get("error", value.get("detail", text))
+            value = value.get("message", text) if isinstance(value, dict) else value
+            text = value if isinstance(value, str) else json.dumps(value)
+        except (ValueError, AttributeError):
+            pass
+        return f"HTTP status {answer.status_code}: {self._short(text) or answer.reason_phrase}"
+
+    def _short(self, text: str) -> str:
+        text = text.replace(self._key, "***") if self._key else text
+        return " ".join(text[:1000].split())[:200].rstrip(".")
+
+
+def data_uri(view: View) -> str:
+    """The picture of a view as PNG in a data URI."""
+    buffer = io.BytesIO()
+    view.image().save(buffer, "PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def retry_after(header: str) -> float:
+    """Seconds that a Retry-After header asks for, a number or a date; 0 if it says nothing."""
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,227 @@
+"""The embedding service of `holdfast serve`: one local model behind the protocol of `http.py`.
+
+    POST /v1/embeddings   {"input", "model", "modality", "encoding_format"} -> embeddings
+    GET  /v1/models       the model, with identity, logit_scale and capabilities
+    GET  /health
+
+The first two also without `/v1`, which is where Infinity has them. Errors have OpenAI's form.
+Images come as base64, in a data URI or plain; no address is ever fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import io
+import json
+import re
+import socket
+import time
+
+import anyio
+import anyio.to_thread
+import torch
+import uvicorn
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from torch import Tensor
+
+from holdfast.data.folders import UnreadableImage, read_image
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.settings import ServeSettings
+from holdfast.teachers.local import LocalTeacher
+
+MAX_TEXT = 4096  # characters; CLIP reads some 77 tokens
+WORKERS = 4  # requests whose images are decoded at the same time
+CONNECTIONS = 64
+ANY_MODEL = "default/not-specified"  # Infinity's
+BODY_SECONDS = 60.0  # a client may take to send its request
+
+
+class RequestError(Exception):
+    """What is wrong with a request, and the HTTP status that says so."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def application(
+    teacher: LocalTeacher, name: str, settings: ServeSettings, key: str = ""
+) -> Starlette:
+    """The service of `teacher` under the model name `name`; with a key, for who shows it only."""
+    limit = int(settings.max_request_mb * 1e6)
+    about = {
+        "id": name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "holdfast",
+        "capabilities": ["embed", "image_embed"],
+        "identity": teacher.identity,
+        "logit_scale": teacher.logit_scale,
+    }
+    workers = anyio.CapacityLimiter(WORKERS)
+
+    async def embeddings(request: Request) -> Response:
+        admit(request, key)
+        body = await receive(request, limit)
+        answer = await anyio.to_thread.run_sync(
+            embed, teacher, name, settings.max_inputs, body, limiter=workers
+        )
+        return Response(answer, media_type="application/json")
+
+    async def models(request: Request) -> Response:
+        admit(request, key)
+        return JSONResponse({"object": "list", "data": [about]})
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            *(Route(f"{prefix}/models", models) for prefix in ("", "/v1")),
+            *(
+                Route(f"{prefix}/embeddings", embeddings, methods=["POST"])
+                for prefix in ("", "/v1")
+            ),
+        ],
+        exception_handlers={
+            RequestError: lambda _, error: failure(str(error), error.status),
+            HTTPException: lambda _, error: failure(error.detail, error.status_code),
+            HoldfastError: lambda _, error: failure(str(error), 500),
+            ClientDisconnect: lambda *_: failure("gone", 499),
+            Exception: lambda *_: failure("internal error", 500),
+        },
+    )
+
+
+def failure(message: str, status: int) -> Response:
+    """An error in OpenAI's form."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    error = {"message": message, "type": kind, "param": None, "code": status}
+    return JSONResponse({"error": error}, status)
+
+
+def admit(request: Request, key: str) -> None:
+    """Raises RequestError unless the request shows the key."""
+    shown = request.headers.get("authorization", "").encode()
+    if key and not hmac.compare_digest(shown, f"Bearer {key}".encode()):
+        raise RequestError("a key is needed: Authorization: Bearer KEY", 401)
+
+
+async def receive(request: Request, limit: int) -> bytes:
+    """The request's body. Raises RequestError if it is longer than `limit` bytes, or slow."""
+    body = bytearray()
+    with anyio.move_on_after(BODY_SECONDS) as patience:
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise RequestError(f"the request is larger than {limit / 1e6:g} MB", 413)
+    if patience.cancelled_caught:
+        raise RequestError(f"the request took longer than {BODY_SECONDS:g} s to arrive", 408)
+    return bytes(body)
+
+
+def embed(teacher: LocalTeacher, name: str, most: int, body: bytes) -> bytes:
+    """The JSON answer to an embeddings request. Raises RequestError for what cannot be answered."""
+    inputs, modality, encoding = parsed(body, name, most)
+    if modality == "text":
+        rows = teacher.embed_text(inputs)
+    else:
+        parts = []
+        for start in range(0, len(inputs), teacher.batch):
+            # One picture at a time: a small file can decode to a quarter of a gigabyte.
+            places = range(start, min(start + teacher.batch, len(inputs)))
+            parts.append(
+                teacher.encode([teacher.clip.preprocess(picture(inputs[i], i)) for i in places])
+            )
+        rows = torch.cat(parts)
+    encode = packed if encoding == "base64" else Tensor.tolist
+    data = [
+        {"object": "embedding", "index": index, "embedding": encode(row)}
+        for index, row in enumerate(rows)
+    ]
+    usage = {"prompt_tokens": len(inputs), "total_tokens": len(inputs)}  # inputs, not tokens
+    return json.dumps({"object": "list", "model": name, "data": data, "usage": usage}).encode()
+
+
+def parsed(body: bytes, name: str, most: int) -> tuple[list[str], str, str]:
+    """Inputs, modality and encoding of an embeddings request. Raises RequestError."""
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RequestError("the request is no JSON") from None
+    if not isinstance(asked, dict):
+        raise RequestError("the request is no JSON object")
+    if asked.get("model", ANY_MODEL) not in (name, ANY_MODEL):
+        raise RequestError(f"there is no model {asked['model']!r}; this service has {name!r}", 404)
+    modality = asked.get("modality", "text")
+    if modality not in ("text", "image"):
+        raise RequestError("modality must be 'text' or 'image'")
+    encoding = asked.get("encoding_format", "float")
+    if encoding not in ("float", "base64"):
+        raise RequestError("encoding_format must be 'float' or 'base64'")
+    if asked.get("dimensions"):
+        raise RequestError("dimensions cannot be chosen; leave it out")
+    inputs = asked.get("input")
+    inputs = [inputs] if isinstance(inputs, str) else inputs
+    if not isinstance(inputs, list) or not all(isinstance(text, str) for text in inputs):
+        raise RequestError("input must be text or a list of texts")
+    if not 0 < len(inputs) <= most:
+        raise RequestError(f"input must hold 1 to {most} items, not {len(inputs)}", 422)
+    if modality == "text" and max(map(len, inputs)) > MAX_TEXT:
+        raise RequestError(f"a text has more than {MAX_TEXT} characters")
+    return inputs, modality, encoding
+
+
+def picture(text: str, place: int) -> Image.Image:
+    """The RGB picture of a base64 input, in a data URI or plain. Raises RequestError."""
+    if re.match(r"[a-zA-Z]+://", text):
+        raise RequestError(f"input {place} is an address, and none is fetched; send the image data")
+    head, comma, data = text.partition(",")
+    if comma and not (head.startswith("data:") and head.endswith(";base64")):
+        raise RequestError(f"input {place} is no data URI of the form data:image/png;base64,...")
+    try:
+        content = base64.b64decode(data if comma else head, validate=True)
+    except ValueError:
+        raise RequestError(f"input {place} is no valid base64") from None
+    try:
+        return read_image(io.BytesIO(content))
+    except UnreadableImage as error:
+        raise RequestError(f"input {place} is no image that can be read: {error.reason}") from None
+
+
+def packed(row: Tensor) -> str:
+    """base64 of the row's numbers as little-endian float32."""
+    return base64.b64encode(row.numpy().astype("<f4").tobytes()).decode()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises UsageError for an address that is taken or not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on {host} port {port}: {error.strerror or error}; choose another "
+            "--port or --host."
+        ) from None
+
+
+def run(service: Starlette, at: socket.socket) -> None:
+    """Serve until an interrupt or a terminate signal; what is being answered is finished first."""
+    config = uvicorn.Config(
+        service,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=10,
+    )
+    uvicorn.Server(config).run(sockets=[at])

@@ -1,0 +1,66 @@
+"""What a teacher is, and the check that all embeddings pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.data.views import View
+
+LOGIT_SCALE = 100.0  # where CLIP's learned factor ends: its authors clip it there
+
+
+class Teacher(Protocol):
+    """A vision-language model that is asked for embeddings and never differentiated.
+
+    name: for messages and reports. identity: tells model, weights and preprocessing, the same in
+    every process. logit_scale: factor on cosine similarities. batch: the most images or prompts
+    that one request holds; whoever keeps answers asks for so many at a time. free: asking costs
+    nothing.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def logit_scale(self) -> float: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def free(self) -> bool: ...
+
+    def embed_images(self, views: Sequence[View]) -> Tensor:
+        """(views, dim) float32 on the CPU, L2-normalised. Raises HoldfastError."""
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """(prompts, dim) float32 on the CPU, L2-normalised. Raises HoldfastError."""
+
+
+def normalised(rows: Tensor, source: str) -> Tensor:
+    """`rows` (n, dim) as float32 on the CPU, each divided by its L2 norm.
+
+    Raises HoldfastError for a row that is not finite or has no direction.
+    """
+    rows = rows.detach().float().cpu()
+    tests = {
+        "is not finite (NaN or infinite)": ~rows.isfinite().all(dim=1),
+        "is all zeros": (rows == 0).all(dim=1),
+    }
+    for what, found in tests.items():
+        if found.any():
+            raise HoldfastError(
+                f"{source}: the embedding in row {int(found.nonzero()[0])} of {len(rows)} {what}; "
+                "nothing can be learned from it."
+            )
+    return F.normalize(rows, dim=1)

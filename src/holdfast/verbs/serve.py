@@ -1,0 +1,50 @@
+"""`holdfast serve`: the embeddings of any open_clip model over HTTP."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from pathlib import Path
+
+from holdfast.settings import ServeSettings
+from holdfast.teachers import LocalTeacher
+from holdfast.verbs.measure import load
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: ServeSettings) -> None:
+    """Answer embeddings requests until an interrupt; see `holdfast.teachers.server`.
+
+    Raises UsageError for a model or an address that cannot be used.
+    """
+    # Only here: the other verbs need no server.
+    from holdfast.teachers.server import application, listen, run
+
+    key = os.environ.get("HOLDFAST_API_KEY", "")
+    with listen(settings.host, settings.port) as at:
+        if not key and not is_loopback(at.getsockname()[0]):
+            logger.warning(
+                "Everybody who reaches %s can use this service; set HOLDFAST_API_KEY to a secret, "
+                "or leave --host away to serve this machine only.",
+                settings.host,
+            )
+        teacher = LocalTeacher(load(settings.model, settings.pretrained, settings.device, 0))
+        name = served_name(settings.model)
+        service = application(teacher, name, settings, key)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        print(f"Serving {name} at http://{host}:{at.getsockname()[1]}/v1", flush=True)
+        run(service, at)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address is reachable from this machine only."""
+    return ipaddress.ip_address(address).is_loopback
+
+
+def served_name(model: str) -> str:
+    """The name clients ask for: that of a model's folder, not the way to it."""
+    if model.startswith("local-dir:"):
+        return Path(model.removeprefix("local-dir:")).resolve().name
+    return model.removeprefix("hf-hub:")
