@@ -21,6 +21,7 @@ FLOW = [
     "students",
     "losses",
     "weights",
+    "averaging",
     "train",
     "methods",
     "metrics",
@@ -33,7 +34,7 @@ SOURCE = Path(holdfast.__file__).parent
 ONLY_IN = {
     "diffusers": {"generation", "pocket"},
     "open_clip": {"models", "pocket", "prompts"},
-    "timm": {"models", "pocket"},
+    "timm": {"pocket", "students"},
 }
 
 

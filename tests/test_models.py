@@ -13,11 +13,11 @@ from holdfast.models import (
     Classifier,
     Head,
     encode_text,
-    load_classifier,
     load_clip,
     text_head,
 )
 from holdfast.names import from_names
+from holdfast.students import load_classifier
 
 NAMES = from_names(["red thing", "green thing", "blue thing"])
 
@@ -79,7 +79,7 @@ def test_a_saved_classifier_comes_back_and_loads_in_plain_open_clip(tmp_path, cl
     classifier.save(tmp_path / "model", {"alpha": 0.5})
     again = load_classifier(tmp_path / "model", "cpu")
     data = scan(pictures, NAMES)
-    batches = list(evaluation_batches(data, classifier.clip.preprocess, 7))
+    batches = list(evaluation_batches(data, classifier.tower.preprocess, 7))
     ours, theirs = classifier.embed(batches), again.embed(batches)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert again.classes == NAMES

@@ -73,9 +73,9 @@ def predict(
 
 def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
     """A saved classifier; its `predict(images)` gives names and probabilities."""
-    from holdfast import models
+    from holdfast import students
 
-    return models.load_classifier(folder, device)
+    return students.load_classifier(folder, device)
 
 
 def several(names: Names | str) -> list[str]:

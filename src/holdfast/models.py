@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +20,35 @@ from holdfast.data.batches import ImageBatch
 from holdfast.data.folders import read_image, to_rgb
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, near
-from holdfast.files import replacing, write_json
+from holdfast.files import read_json, replacing, write_json
 from holdfast.names import ClassNames
 
 Transform = Callable[[Image.Image], Tensor]
+
+
+class Tower(Protocol):
+    """An image tower with its own preprocessing: CLIP's, or a student's.
+
+    visual: (batch, 3, height, width) -> embeddings (batch, dim), not normalised.
+    preprocess: of an RGB picture, as the checkpoint wants it for evaluation.
+    kind: how `save` writes it, and so how it is loaded again.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def preprocess(self) -> Transform: ...
+
+    @property
+    def visual(self) -> nn.Module: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def save(self, folder: Path) -> None: ...
 
 
 @dataclass
@@ -39,6 +64,12 @@ class CLIP:
     config: dict[str, Any]
     preprocess: Transform
     augment: Transform
+    kind: ClassVar[str] = "open_clip"
+
+    @property
+    def visual(self) -> nn.Module:
+        """The image tower with its projection."""
+        return self.model.visual
 
     @property
     def device(self) -> torch.device:
@@ -173,12 +204,16 @@ def encode_text(clip: CLIP, prompts: Sequence[str], batch_size: int = 256) -> Te
 
 
 class Head(nn.Linear):
-    """Linear classifier on normalised features: logits = W z/|z| + b."""
+    """Linear classifier: logits = W z/|z| + b, or W z + b where it does not normalise."""
+
+    def __init__(self, dim: int, classes: int, normalise: bool = True) -> None:
+        super().__init__(dim, classes)
+        self.normalise = normalise
 
     def forward(self, z: Tensor) -> Tensor:
         """z: (batch, dim), not normalised; returns logits (batch, classes) in float32."""
         with torch.autocast(z.device.type, enabled=False):
-            return super().forward(F.normalize(z.float(), dim=-1))
+            return super().forward(F.normalize(z.float(), dim=-1) if self.normalise else z.float())
 
 
 def text_head(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Head:
@@ -188,23 +223,34 @@ def text_head(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Head:
     prompts: those of each class.
     """
     flat = encode_text(clip, [prompt for group in prompts for prompt in group])
-    groups = flat.split([len(group) for group in prompts])
-    mean = F.normalize(torch.stack([group.mean(dim=0) for group in groups]), dim=-1)
-    head = Head(mean.shape[1], len(mean)).to(mean.device)
+    return head_of(class_means(flat, [len(group) for group in prompts]), clip.logit_scale)
+
+
+def class_means(text: Tensor, counts: Sequence[int]) -> Tensor:
+    """Normalised mean embedding of each class's prompts: (prompts, dim) -> (classes, dim).
+
+    counts: prompts of each class, in order.
+    """
+    return F.normalize(torch.stack([g.mean(dim=0) for g in text.split(list(counts))]), dim=-1)
+
+
+def head_of(text: Tensor, logit_scale: Tensor | float) -> Head:
+    """The head whose weights are class embeddings (classes, dim) times exp(logit_scale); bias 0."""
+    head = Head(text.shape[1], len(text)).to(text.device)
     with torch.no_grad():
-        head.weight.copy_(mean * clip.logit_scale)
+        head.weight.copy_(text * logit_scale)
         head.bias.zero_()
     return head
 
 
 class Classifier(nn.Module):
-    """CLIP's image tower with a head over named classes."""
+    """An image tower with a head over named classes."""
 
-    def __init__(self, clip: CLIP, head: Head, classes: ClassNames) -> None:
+    def __init__(self, tower: Tower, head: Head, classes: ClassNames) -> None:
         super().__init__()
-        self.visual = clip.model.visual
+        self.visual = tower.visual
         self.head = head
-        self.clip = clip
+        self.tower = tower
         self.classes = classes
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -224,7 +270,7 @@ class Classifier(nn.Module):
         """Embeddings (n, dim), logits (n, classes), labels (n,) and indices (n,), on the CPU."""
         rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         for batch in batches:
-            z, logits = self(batch.images.to(self.clip.device, non_blocking=True))
+            z, logits = self(batch.images.to(self.tower.device, non_blocking=True))
             # Copies: a loader's worker shares its memory through a file handle a tensor.
             rows.append((z.cpu(), logits.cpu(), batch.labels.clone(), batch.indices.clone()))
         if not rows:
@@ -247,23 +293,24 @@ class Classifier(nn.Module):
                 to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
                 for image in images[start : start + batch_size]
             ]
-            tensors = torch.stack([self.clip.preprocess(image) for image in opened])
-            rows.append(self(tensors.to(self.clip.device))[1].softmax(dim=-1).cpu())
+            tensors = torch.stack([self.tower.preprocess(image) for image in opened])
+            rows.append(self(tensors.to(self.tower.device))[1].softmax(dim=-1).cpu())
         probabilities = torch.cat(rows) if rows else torch.empty(0, len(self.classes.names))
         return [self.classes.names[i] for i in probabilities.argmax(dim=-1)], probabilities
 
     def save(self, folder: Path, about: dict[str, Any]) -> None:
-        """Write the classifier: an open_clip folder with the tower, head and names beside it.
+        """Write the classifier: the tower's own folder, with head and names beside it.
 
         `classifier.json` comes last: a folder that has it is whole.
         """
         (folder / "classifier.json").unlink(missing_ok=True)
-        self.clip.save(folder)
+        self.tower.save(folder)
         with replacing(folder / "head.safetensors") as temporary:
             head = {name: t.detach().contiguous() for name, t in self.head.state_dict().items()}
             save_file(head, temporary)
         self.classes.write(folder)
-        write_json(folder / "classifier.json", about)
+        form = {"tower": self.tower.kind, "normalise": self.head.normalise}
+        write_json(folder / "classifier.json", about | form)
 
 
 def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -276,19 +323,24 @@ def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Te
         ) from None
 
 
-def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
-    """Load what `Classifier.save` wrote. Raises UsageError if the folder holds no classifier."""
-    folder = Path(folder)
+def find_classifier(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Where `Classifier.save` wrote, and what `classifier.json` says there.
+
+    folder: a classifier's, or a run's. Raises UsageError if it holds none.
+    """
     if not (folder / "classifier.json").is_file() and (folder / "model").is_dir():
         folder = folder / "model"
     if not (folder / "classifier.json").is_file():
         raise UsageError(
             f"{folder} holds no classifier (classifier.json is missing); give the folder that "
-            "`holdfast transfer` wrote."
+            "`holdfast transfer` or `holdfast distill` wrote."
         )
-    classes = names.read(folder / "classes.json")
-    clip = load_clip(f"local-dir:{folder}", device=device)
+    return folder, read_json(folder / "classifier.json")
+
+
+def assemble(folder: Path, tower: Tower, normalise: bool = True) -> Classifier:
+    """A loaded tower with the head and the names that `Classifier.save` put beside it."""
     weights = read_weights(folder / "head.safetensors")
-    head = Head(weights["weight"].shape[1], weights["weight"].shape[0])
+    head = Head(weights["weight"].shape[1], weights["weight"].shape[0], normalise)
     head.load_state_dict(weights)
-    return Classifier(clip, head.to(clip.device), classes).eval()
+    return Classifier(tower, head.to(tower.device), names.read(folder / "classes.json")).eval()

@@ -15,6 +15,7 @@ time, and the objective can read the gradients in between:
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +46,24 @@ class Batches(Protocol):
     def __call__(self, start: int) -> Iterator[Any]: ...
 
 
+class Companion(Protocol):
+    """What follows a training with a state of its own, such as an average of the weights.
+
+    Its state is part of the checkpoint, in the same file, so it resumes as exactly as the weights.
+    finished: nothing is left to follow; the training ends.
+    """
+
+    finished: bool
+
+    def after_step(self, step: int, module: nn.Module) -> None: ...
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, and values that JSON can hold."""
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+
+
 def fit(
     module: nn.Module,
     batches: Batches,
@@ -55,6 +74,7 @@ def fit(
     checkpoint: Path | None = None,
     checkpoint_minutes: float = 5.0,
     after_step: Callable[[int, nn.Module], None] | None = None,
+    companion: Companion | None = None,
     record: Callable[[dict[str, Any]], None] | None = None,
     label: str = "training",
 ) -> None:
@@ -63,7 +83,8 @@ def fit(
     checkpoint: file to resume from if it exists, and to write every `checkpoint_minutes`. A run
         that was killed and started again ends with the same weights as one that was not: to the
         bit on a CPU with one thread, elsewhere up to the order of sums.
-    after_step: called with (step, module) after each step, for running averages.
+    after_step: called with (step, module) after each step.
+    companion: follows the training, can end it, and is kept in the checkpoint.
     record: called with {"step", "losses": {name: value}, "learning_rate", "gradient_norm"}.
 
     Raises HoldfastError when a loss or gradient is not finite; the weights are then those before
@@ -83,7 +104,7 @@ def fit(
     )
     start, total = 0, len(batches)
     if checkpoint is not None and checkpoint.exists():
-        start = load_checkpoint(checkpoint, module, parameters, optimizer)
+        start = load_checkpoint(checkpoint, module, parameters, optimizer, companion)
     saved = time.monotonic()
     module.train()
     for part in module.modules():
@@ -91,7 +112,8 @@ def fit(
             part.eval()  # what does not learn keeps its batch statistics too
 
     with progress(label, total, start) as advance:
-        for step, batch in enumerate(batches(start), start):
+        over = companion is not None and companion.finished  # before the last start stopped
+        for step, batch in enumerate(() if over else batches(start), start):
             # Randomness is a function of (seed, step), so a resumed run draws the same numbers.
             torch.manual_seed(derive_seed(seed, "step", step))
             rate = learning_rate(step, total, optimisation)
@@ -120,6 +142,8 @@ def fit(
             optimizer.step()
             if after_step is not None:
                 after_step(step, module)
+            if companion is not None:
+                companion.after_step(step, module)
             if record is not None:
                 values = {name: value.item() for name, value in losses.items()}
                 record(
@@ -127,8 +151,10 @@ def fit(
                 )
             advance(1)
             if checkpoint is not None and time.monotonic() - saved > 60 * checkpoint_minutes:
-                save_checkpoint(checkpoint, step + 1, module, parameters, optimizer)
+                save_checkpoint(checkpoint, step + 1, module, parameters, optimizer, companion)
                 saved = time.monotonic()
+            if companion is not None and companion.finished:
+                break
     module.eval()
 
 
@@ -148,16 +174,23 @@ def save_checkpoint(
     module: nn.Module,
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
+    companion: Companion | None = None,
 ) -> None:
-    """Write trainable weights, buffers, optimiser moments and the position as one file."""
+    """Write trainable weights, buffers, optimiser moments and the position as one file.
+
+    With a companion, its state too.
+    """
     tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
     tensors |= {f"buffer/{name}": b for name, b in module.named_buffers()}
     for name, p in parameters.items():
         tensors |= {f"moment/{key}/{name}": t for key, t in optimizer.state[p].items()}
+    about = {"step": str(step)}
+    if companion is not None:
+        followed, values = companion.state()
+        tensors |= {f"companion/{name}": t for name, t in followed.items()}
+        about["companion"] = json.dumps(values)
     with replacing(path) as temporary:
-        save_file(
-            {name: t.contiguous() for name, t in tensors.items()}, temporary, {"step": str(step)}
-        )
+        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, about)
 
 
 def load_checkpoint(
@@ -165,8 +198,10 @@ def load_checkpoint(
     module: nn.Module,
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
+    companion: Companion | None = None,
 ) -> int:
     """Put a checkpoint's state back; returns the step to go on from."""
+    followed: dict[str, Tensor] = {}
     buffers = dict(module.named_buffers())
     try:
         with safe_open(path, framework="pt") as file, torch.no_grad():
@@ -177,8 +212,12 @@ def load_checkpoint(
                     moment, _, name = name.partition("/")
                     parameter = parameters[name]
                     optimizer.state[parameter][moment] = tensor.to(parameter.device)
+                elif group == "companion":
+                    followed[name] = tensor
                 else:
                     (parameters if group == "weight" else buffers)[name].copy_(tensor)
+            if companion is not None:
+                companion.restore(followed, json.loads(file.metadata()["companion"]))
             return int(file.metadata()["step"])
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise HoldfastError(

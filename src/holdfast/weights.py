@@ -99,6 +99,52 @@ def fisher_information(
     return {name: tensor / max(1, count) for name, tensor in total.items()}
 
 
+UNSEEN = 1e-6  # importance of a weight that the replay losses say nothing about
+Importance = Callable[[str, Tensor | None], Tensor | float]
+
+
+def adaptive_importance(name: str, gradient: Tensor | None) -> Tensor | float:
+    """Squared gradient divided by its mean over the tensor (adaptive weight consolidation).
+
+    GIFT (arXiv 2503.04229) takes it as the Fisher information of the replay losses of one step. A
+    tensor without gradient, or with none but zeros, gets the same small importance everywhere.
+    """
+    if gradient is None:
+        return UNSEEN
+    square = gradient.square()
+    mean = square.mean()
+    seen = mean > 0
+    # No branch on the value: that would wait for the accelerator once per tensor.
+    return square.div_(torch.where(seen, mean, 1.0)).add_(torch.where(seen, 0.0, UNSEEN))
+
+
+def uniform_importance(name: str, gradient: Tensor | None) -> float:
+    """One for every weight: plain L2."""
+    return 1.0
+
+
+@torch.no_grad()
+def pull_toward(
+    anchor: Weights, parameters: Mapping[str, Tensor], strength: float, importance: Importance
+) -> Tensor:
+    """Add the gradient of strength·sum F (theta - theta')^2 to each parameter's `.grad`.
+
+    In closed form, 2·strength·F·(theta - theta'), one tensor at a time and without a graph. F is
+    `importance(name, gradient so far)` and theta' the anchor; returns the penalty, a scalar.
+    """
+    penalties = []
+    for name, parameter in parameters.items():
+        pull = parameter - anchor[name]
+        away = pull.flatten()
+        weighted = importance(name, parameter.grad) * pull
+        penalties.append(strength * torch.dot(weighted.flatten(), away))
+        if parameter.grad is None:
+            parameter.grad = weighted.mul_(2 * strength)
+        else:
+            parameter.grad.add_(weighted, alpha=2 * strength)
+    return torch.stack(penalties).sum()
+
+
 @dataclass
 class Segment:
     """Mean of the weights of consecutive steps `first`..`last`, and the loss at their end."""
@@ -150,6 +196,41 @@ class LossValley:
                 self.dead = True
             else:
                 self._take(self.window[0])
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, and values that JSON can hold; `restore` takes them."""
+        longer = max(self.recent, self.window, key=len)  # both end with the latest segment
+        kept = {str(place): segment for place, segment in enumerate(longer)}
+        if self.average is not None:
+            # A copy: at first it shares its memory with a segment, which a file cannot.
+            weights = {name: t.clone() for name, t in self.average.weights.items()}
+            kept["average"] = replace(self.average, weights=weights)
+        tensors = {
+            f"{place}/{name}": t for place, kind in kept.items() for name, t in kind.weights.items()
+        }
+        segments = {
+            place: [s.first, s.last, s.count, None if math.isnan(s.loss) else s.loss]
+            for place, s in kept.items()
+        }
+        threshold = None if math.isinf(self.threshold) else self.threshold
+        about = {"threshold": threshold, "start": self.start, "dead": self.dead}
+        return tensors, about | {"segments": segments}
+
+    def restore(self, tensors: Weights, values: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+        kept: dict[str, Segment] = {}
+        for place, (first, last, count, loss) in values["segments"].items():
+            weights = {
+                name.partition("/")[2]: t
+                for name, t in tensors.items()
+                if name.partition("/")[0] == place
+            }
+            kept[place] = Segment(weights, first, last, count, math.nan if loss is None else loss)
+        self.average = kept.pop("average", None)
+        self.recent.extend(kept.values())
+        self.window.extend(kept.values())
+        self.threshold = math.inf if values["threshold"] is None else values["threshold"]
+        self.start, self.dead = values["start"], values["dead"]
 
     def _begin(self) -> None:
         first = self.recent[0]

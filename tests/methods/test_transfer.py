@@ -114,7 +114,7 @@ def test_sweep_equals_models_evaluated_one_by_one(classifier, data):
     decoded = []
 
     def batches():
-        for b in evaluation_batches(data, classifier.clip.preprocess, 7):
+        for b in evaluation_batches(data, classifier.tower.preprocess, 7):
             decoded.append(len(b.labels))
             yield b
 
@@ -126,7 +126,7 @@ def test_sweep_equals_models_evaluated_one_by_one(classifier, data):
     for alpha, logits in found.items():
         classifier.load_state_dict(merge(alpha))
         _, alone, same, _ = classifier.embed(
-            evaluation_batches(data, classifier.clip.preprocess, 7)
+            evaluation_batches(data, classifier.tower.preprocess, 7)
         )
         assert torch.equal(labels, same)
         torch.testing.assert_close(logits, alone)

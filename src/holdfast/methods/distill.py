@@ -7,40 +7,14 @@ Align: only the projection learns; distill: only the backbone does; both have on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from holdfast.losses import cosine_loss
 from holdfast.settings import Optimisation
+from holdfast.students import Student, TaughtBatch
 from holdfast.train import Batches, Objective, fit
-
-
-@dataclass
-class TaughtBatch:
-    """Images of one step with the teacher's answers.
-
-    images: (batch, 3, height, width), as the student wants them; teacher_images: (batch, dim), the
-    teacher's embeddings of the same images; teacher_text: (batch, dim), those of their labels.
-    """
-
-    images: Tensor
-    teacher_images: Tensor
-    teacher_text: Tensor
-
-
-class Student(nn.Module):
-    """A vision backbone and its projection into the teacher's embedding space."""
-
-    def __init__(self, backbone: nn.Module, projection: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.projection = projection
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images: (batch, 3, height, width); returns embeddings (batch, dim), not normalised."""
-        return self.projection(self.backbone(images))
 
 
 def objective(image_weight: float) -> Objective:

@@ -20,7 +20,7 @@ from holdfast.data.batches import ImageBatch, TrainingBatches
 from holdfast.data.folders import LabelledImages, subset
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
-from holdfast.models import Classifier
+from holdfast.models import CLIP, Classifier
 from holdfast.progress import progress
 from holdfast.settings import Optimisation, TrainSettings
 from holdfast.train import Objective, fit
@@ -58,10 +58,11 @@ def fine_tune(
 
     The warmup is at most a fifth of the run: the papers' 500 steps would be all of a small one.
     """
+    assert isinstance(classifier.tower, CLIP)
     classifier.visual.requires_grad_(settings.trainable == "all")
     batches = TrainingBatches(
         data,
-        classifier.clip.augment,
+        classifier.tower.augment,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         seed=seed,

@@ -18,10 +18,11 @@ from holdfast.data.folders import UnreadableImage, find_images, read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, write_json
 from holdfast.metrics import Scores, Verdict, is_correct, score, verdict
-from holdfast.models import CLIP, Classifier, load_classifier, load_clip, text_head
+from holdfast.models import CLIP, Classifier, load_clip, text_head
 from holdfast.names import ClassNames
 from holdfast.progress import progress
 from holdfast.settings import EvaluateSettings, PredictSettings
+from holdfast.students import load_classifier
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     if (settings.classifier / "prompts.json").is_file():
         models.append(zero_shot(settings.classifier, classifier.classes, settings.device))
     batches = evaluation_batches(
-        data, classifier.clip.preprocess, settings.batch_size, settings.workers
+        data, classifier.tower.preprocess, settings.batch_size, settings.workers
     )
     with progress("evaluating", len(data)) as advance:
         logits, labels = answers(models, batches, advance)
@@ -88,7 +89,7 @@ def answers(
     logits: list[list[Tensor]] = [[] for _ in models]
     labels: list[Tensor] = []
     for batch in batches:
-        images = batch.images.to(models[0].clip.device, non_blocking=True)
+        images = batch.images.to(models[0].tower.device, non_blocking=True)
         for rows, model in zip(logits, models, strict=True):
             rows.append(model(images)[1].cpu())
         labels.append(batch.labels.clone())

@@ -34,7 +34,7 @@ from holdfast.methods.transfer import (
     sweep,
 )
 from holdfast.metrics import Scores, domain_gap, feature_diversity, is_correct, score, verdict
-from holdfast.models import CLIP, Classifier, read_weights, text_head
+from holdfast.models import Classifier, Tower, read_weights, text_head
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates, prompts_for
 from holdfast.report import write_report
@@ -266,7 +266,7 @@ def train(
     """Fine-tune, or load the weights if an earlier start of this run has."""
     finished, checkpoint = run / "fine-tuned.safetensors", run / "checkpoint.safetensors"
     if finished.exists():
-        classifier.load_state_dict(read_weights(finished, classifier.clip.device))
+        classifier.load_state_dict(read_weights(finished, classifier.tower.device))
     else:
         fine_tune(
             classifier,
@@ -292,7 +292,7 @@ def merging(
     tuned = classifier.weights()
     if settings.merge == "linear":
         return linear_merge(original, tuned)
-    some = evaluation(spread(images, 256), classifier.clip, settings.train, batch_size=1)
+    some = evaluation(spread(images, 256), classifier.tower, settings.train, batch_size=1)
     sample = [batch.images for batch in some]
     return fisher_weighted_merge(classifier, original, tuned, sample, settings.seed)
 
@@ -306,7 +306,7 @@ def choose(
     """The alpha that the user set, or the one that held-out generated images speak for."""
     if settings.alpha != "auto" or held_out is None:
         return AlphaChoice.fixed(float(settings.alpha))
-    batches = evaluation(held_out, classifier.clip, settings.train)
+    batches = evaluation(held_out, classifier.tower, settings.train)
     logits, labels, _ = sweep(
         classifier, merge, SWEEP, batches, total=len(held_out), label="choosing alpha"
     )
@@ -314,11 +314,11 @@ def choose(
 
 
 def evaluation(
-    data: LabelledImages, clip: CLIP, settings: TrainSettings, batch_size: int | None = None
+    data: LabelledImages, tower: Tower, settings: TrainSettings, batch_size: int | None = None
 ) -> Iterator[ImageBatch]:
     """Batches in order, under the checkpoint's own evaluation preprocessing."""
     size = batch_size or settings.batch_size
-    return evaluation_batches(data, clip.preprocess, size, settings.workers)
+    return evaluation_batches(data, tower.preprocess, size, settings.workers)
 
 
 def on_real_images(
@@ -330,9 +330,9 @@ def on_real_images(
     settings: TransferSettings,
 ) -> dict[str, Any]:
     """The record's entries on real images: scores, alpha's curve, verdict, diagnostics."""
-    clip, classes = classifier.clip, classifier.classes.names
+    tower, classes = classifier.tower, classifier.classes.names
     alphas = sorted({*SWEEP, choice.alpha})
-    batches = evaluation(real, clip, settings.train)
+    batches = evaluation(real, tower, settings.train)
     logits, labels, indices = sweep(
         classifier, merge, alphas, batches, total=len(real), label="evaluating"
     )
@@ -398,7 +398,7 @@ def diagnostics(
     models = {"zero-shot": 0.0, "fine-tuned": 1.0, "ensemble": alpha}
     features: dict[str, tuple[Tensor, Tensor]] = {}
     for kind, data in (("real", real), ("generated", generated)):
-        batches = list(evaluation(spread(data, 1000), classifier.clip, settings))
+        batches = list(evaluation(spread(data, 1000), classifier.tower, settings))
         for model, weight in models.items():
             classifier.load_state_dict(merge(weight))
             z, _, labels, _ = classifier.embed(batches)

@@ -1,0 +1,230 @@
+"""What is kept of a training: the best weights, their average along a valley, or their mean.
+
+Each is a companion of `train.fit`: it validates every so many steps, on whatever its `validate`
+looks at, and its state is kept with the checkpoint.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from holdfast.weights import LossValley, Segment
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What a validation found: means over the training domains.
+
+    accuracy: in [0, 1]; loss: cross-entropy, in nats.
+    """
+
+    accuracy: float
+    loss: float
+
+
+Validate = Callable[[], Validated]
+
+
+class Following(ABC):
+    """Validates after steps 0, `every`, 2·`every` ... and the last, and keeps weights.
+
+    Only parameters that learn are followed: what does not, batch statistics included, is the same
+    in every step. validations: {"step", "accuracy", "loss"} of each.
+    """
+
+    def __init__(self, validate: Validate, every: int, steps: int) -> None:
+        self.validate, self.every, self.steps = validate, every, steps
+        self.validations: list[dict[str, Any]] = []
+        self.finished = False
+
+    def after_step(self, step: int, module: nn.Module) -> None:
+        """Take the weights of a step in, and validate if it is time."""
+        weights = learning(module)
+        self.take(step, weights)
+        if step % self.every == 0 or step == self.steps - 1:
+            with evaluating(module):
+                found = self.validate()
+            self.validations.append({"step": step, **asdict(found)})
+            self.judge(step, weights, found)
+
+    def take(self, step: int, weights: dict[str, Tensor]) -> None:  # noqa: B027 - one need not
+        """Look at the weights of every step; they change in place afterwards."""
+
+    def judge(  # noqa: B027 - one need not
+        self, step: int, weights: dict[str, Tensor], found: Validated
+    ) -> None:
+        """Look at a validation of the weights of this step."""
+
+    @abstractmethod
+    def result(self) -> dict[str, Tensor]:
+        """The weights to go on with, on the CPU."""
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """What was kept, for the record."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, and values that JSON can hold."""
+
+    @abstractmethod
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+
+
+class Best(Following):
+    """The weights with the best validation accuracy; of equals, the smallest loss."""
+
+    def __init__(self, validate: Validate, every: int, steps: int) -> None:
+        super().__init__(validate, every, steps)
+        self.weights: dict[str, Tensor] = {}
+        self.best: dict[str, Any] = {}
+
+    def judge(self, step: int, weights: dict[str, Tensor], found: Validated) -> None:
+        better = (found.accuracy, -found.loss)
+        if not self.best or better > (self.best["accuracy"], -self.best["loss"]):
+            self.best = self.validations[-1]
+            self.weights = copied(weights)
+
+    def result(self) -> dict[str, Tensor]:
+        return self.weights
+
+    def about(self) -> dict[str, Any]:
+        return {"average": "none", "step": self.best["step"]}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.weights, {"best": self.best, "validations": self.validations}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self.weights = tensors
+        self.best, self.validations = values["best"], values["validations"]
+
+
+class Valley(Following):
+    """Loss-valley average (SWAD, arXiv 2102.08604); it ends the training where the valley ends.
+
+    Each validation starts a new segment, as that paper does it: what the valley averages are the
+    means of the weights between two validations.
+    """
+
+    def __init__(
+        self,
+        validate: Validate,
+        every: int,
+        steps: int,
+        converge: int = 3,
+        tolerance: int = 6,
+        ratio: float = 0.3,
+    ) -> None:
+        super().__init__(validate, every, steps)
+        self.valley = LossValley(converge, tolerance, ratio)
+        self.segment: Segment | None = None
+
+    def take(self, step: int, weights: dict[str, Tensor]) -> None:
+        if self.segment is None:
+            self.segment = Segment(copied(weights), step, step)
+        else:
+            self.segment.add({k: t.to("cpu") for k, t in weights.items()}, step)
+
+    def judge(self, step: int, weights: dict[str, Tensor], found: Validated) -> None:
+        assert self.segment is not None
+        self.segment.loss = found.loss
+        self.valley.validate(self.segment)
+        self.segment = None
+        self.finished = self.valley.dead
+
+    def result(self) -> dict[str, Tensor]:
+        return self.valley.result().weights
+
+    def about(self) -> dict[str, Any]:
+        found = self.valley.result()
+        return {
+            "average": "valley",
+            "first_step": found.first,
+            "last_step": found.last,
+            "segments": found.count,
+            "converged": self.valley.average is not None,
+            "ended": self.valley.dead,
+        }
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, values = self.valley.state()
+        tensors = {f"valley/{name}": t for name, t in tensors.items()}
+        about: dict[str, Any] = {"valley": values, "validations": self.validations}
+        if self.segment is not None:
+            tensors |= {f"segment/{name}": t for name, t in self.segment.weights.items()}
+            about["segment"] = [self.segment.first, self.segment.last, self.segment.count]
+        return tensors, about
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"valley": {}, "segment": {}}
+        for key, tensor in tensors.items():
+            part, _, name = key.partition("/")
+            parts[part][name] = tensor
+        self.valley.restore(parts["valley"], values["valley"])
+        self.segment = (
+            Segment(parts["segment"], *values["segment"]) if "segment" in values else None
+        )
+        self.validations, self.finished = values["validations"], self.valley.dead
+
+
+class Running(Following):
+    """The mean of the weights of all steps from `start` on (arXiv 2110.10832: from step 100)."""
+
+    def __init__(self, validate: Validate, every: int, steps: int, start: int = 100) -> None:
+        super().__init__(validate, every, steps)
+        self.start = start
+        self.mean: Segment | None = None
+
+    def take(self, step: int, weights: dict[str, Tensor]) -> None:
+        if self.mean is None or step <= self.start:
+            self.mean = Segment(copied(weights), step, step)
+        else:
+            self.mean.add({k: t.to("cpu") for k, t in weights.items()}, step)
+
+    def result(self) -> dict[str, Tensor]:
+        assert self.mean is not None
+        return self.mean.weights
+
+    def about(self) -> dict[str, Any]:
+        assert self.mean is not None
+        return {"average": "running", "first_step": self.mean.first, "last_step": self.mean.last}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        assert self.mean is not None
+        place = [self.mean.first, self.mean.last, self.mean.count]
+        return self.mean.weights, {"mean": place, "validations": self.validations}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self.mean = Segment(tensors, *values["mean"])
+        self.validations = values["validations"]
+
+
+def learning(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a module that learn, as tensors that share its memory."""
+    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+
+
+def copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy on the CPU."""
+    return {name: t.to("cpu", copy=True) for name, t in weights.items()}
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each part's own mode comes back after it."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
