@@ -36,7 +36,10 @@ def full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
 @full_precision
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy. logits: (batch, classes); labels: (batch,) class indices."""
+    """Mean cross-entropy.
+
+    logits: (batch, classes); labels: (batch,) class indices, or (batch, classes) probabilities.
+    """
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
@@ -77,3 +80,54 @@ def cosine_loss(z: Tensor, target: Tensor) -> Tensor:
     images, or of their labels' text.
     """
     return -F.cosine_similarity(z, target, dim=-1).mean()
+
+
+@full_precision
+def similarities(images: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
+    """Logits of images over prompts: exp(logit_scale)·images·text^T, (images, prompts).
+
+    Both embeddings normalised, (n, dim); logit_scale: its exponential, a scalar.
+    """
+    return logit_scale * images @ text.T
+
+
+@full_precision
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the student against the teacher's softened distribution, times T^2.
+
+    -T^2·mean_i sum_j softmax(t_i / T)_j log softmax(s_i / T)_j (Hinton et al., arXiv 1503.02531).
+    One direction of GIFT's contrastive distillation (arXiv 2503.04229): the rows are images and
+    the columns prompts, or the other way round. Both logits: (batch, candidates).
+    """
+    target = (teacher / temperature).softmax(dim=-1)
+    return F.cross_entropy(student / temperature, target) * temperature**2
+
+
+@full_precision
+def kl_loss(student: Tensor, teacher: Tensor, temperature: float, reverse: bool = False) -> Tensor:
+    """Divergence KL(teacher || student) of the softened distributions, times T^2.
+
+    It is `distillation_loss` less the teacher's own entropy, so its gradient is the same; zero
+    where both agree. reverse: KL(student || teacher), as GIFT's public code has it.
+    Both logits: (batch, candidates).
+    """
+    log_p, log_q = ((z / temperature).log_softmax(dim=-1) for z in (teacher, student))
+    if reverse:
+        log_p, log_q = log_q, log_p
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean() * temperature**2
+
+
+@full_precision
+def feature_loss(z: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of two embeddings, over all entries. Both: (batch, dim)."""
+    return F.mse_loss(z, target)
+
+
+def shared_targets(labels: Tensor) -> Tensor:
+    """Targets that pairs with equal labels share: (batch,) -> (batch, batch), rows sum to one.
+
+    For the image-text alignment of GIFT (arXiv 2503.04229): an image belongs to each copy of its
+    prompt in the batch, and a prompt to each of its images.
+    """
+    equal = (labels[:, None] == labels[None, :]).float()
+    return equal / equal.sum(dim=1, keepdim=True)

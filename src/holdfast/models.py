@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from holdfast import names
 from holdfast.data.batches import ImageBatch
@@ -197,10 +198,61 @@ def encode_text(clip: CLIP, prompts: Sequence[str], batch_size: int = 256) -> Te
     unique = list(dict.fromkeys(prompts))
     rows = []
     for start in range(0, len(unique), batch_size):
-        tokens = clip.tokenizer(unique[start : start + batch_size]).to(clip.device)
-        rows.append(clip.model.encode_text(tokens, normalize=True).float())
+        rows.append(text_features(clip.model, clip.tokenizer(unique[start : start + batch_size])))
     position = {prompt: index for index, prompt in enumerate(unique)}
     return torch.cat(rows)[[position[prompt] for prompt in prompts]]
+
+
+def image_features(model: Any, images: Tensor) -> Tensor:
+    """Normalised embeddings of images on the model's device, (batch, dim) in float32."""
+    return F.normalize(model.encode_image(images).float(), dim=-1)
+
+
+def text_features(model: Any, tokens: Tensor) -> Tensor:
+    """Normalised embeddings of tokens, (prompts, dim) in float32, on the model's device.
+
+    tokens: (prompts, context) as the tokenizer gives them. They are cut right after the last end
+    of a prompt where what follows cannot matter: with a causal mask, and pooling at that end.
+    Other towers (SigLIP's) see the whole context.
+    """
+    part = "text." if hasattr(model, "text") else ""
+    tower = model.text if part else model
+    shortened: dict[str, Tensor] = {}
+    end = last_token(tower, tokens)
+    if end is not None:
+        tokens = tokens[:, : end + 1]
+        shortened = {
+            f"model.{part}positional_embedding": tower.positional_embedding[: end + 1],
+            f"model.{part}attn_mask": tower.attn_mask[: end + 1, : end + 1],
+        }
+    place = model.logit_scale.device
+    features = functional_call(_TextTower(model), shortened, (tokens.to(place),))
+    return F.normalize(features.float(), dim=-1)
+
+
+class _TextTower(nn.Module):
+    """The text tower, as `functional_call` wants it."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.model.encode_text(tokens)
+
+
+def last_token(tower: Any, tokens: Tensor) -> int | None:
+    """Where the longest prompt ends; none if the tower looks further than that."""
+    causal = isinstance(getattr(tower, "attn_mask", None), Tensor)
+    if not causal or getattr(tower, "cls_emb", None) is not None:
+        return None
+    pooling = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
+    if pooling == "argmax":
+        return int(tokens.argmax(dim=-1).max())
+    if pooling == "eos":
+        end = getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
+        return int(tokens.eq(end).int().argmax(dim=-1).max())
+    return None
 
 
 class Head(nn.Linear):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from holdfast.data.folders import LabelledImages, UnreadableImage, read_image
+from holdfast.data.folders import UnreadableImage, read_image
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
 
@@ -28,6 +29,18 @@ logger = logging.getLogger(__name__)
 
 Transform = Callable[[Image.Image], Tensor]
 CACHE_BYTES = 2**30  # decoded pictures kept in memory between epochs
+
+
+class Pictures(Protocol):
+    """Image files and an integer for each: `LabelledImages`, or images with their prompts."""
+
+    @property
+    def paths(self) -> list[Path]: ...
+
+    @property
+    def labels(self) -> list[int]: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass
@@ -89,7 +102,7 @@ class TrainingBatches(Dataset):
 
     def __init__(
         self,
-        data: LabelledImages,
+        data: Pictures,
         transform: Transform,
         batch_size: int,
         epochs: int,
@@ -117,15 +130,20 @@ class TrainingBatches(Dataset):
                 raise HoldfastError("None of the training images can be read; see those named.")
             yield loaded.batch
 
-    def __getitem__(self, step: int) -> _Loaded:
+    def places(self, step: int) -> Iterator[tuple[int, int]]:
+        """(epoch, place in its order) of each image of a step."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = epoch_order(len(self.data), self.seed, epoch)
         first = position * self.batch_size
+        for place in range(first, min(first + self.batch_size, len(self.data))):
+            yield epoch, place
+
+    def __getitem__(self, step: int) -> _Loaded:
         failed: dict[int, UnreadableImage] = {}
         indices: list[int] = []
         images: list[Tensor] = []
         with _own_randomness() as seed_with:
-            for place in range(first, min(first + self.batch_size, len(order))):
+            for epoch, place in self.places(step):
+                order = epoch_order(len(self.data), self.seed, epoch)
                 for offset in range(len(order)):
                     index = order[(place + offset) % len(order)]
                     if index in failed:
@@ -142,10 +160,37 @@ class TrainingBatches(Dataset):
         return _collate(self.data, images, indices, list(failed.values()))
 
 
+class SteadyBatches(TrainingBatches):
+    """Exactly `steps` batches of one size: an epoch's end is filled up from the next epoch.
+
+    Batches are as large as the data where that is smaller.
+    """
+
+    def __init__(
+        self,
+        data: Pictures,
+        transform: Transform,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        workers: int = 0,
+    ) -> None:
+        super().__init__(data, transform, min(batch_size, len(data)), 1, seed, workers)
+        self.steps = steps
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def places(self, step: int) -> Iterator[tuple[int, int]]:
+        """(epoch, place in its order) of each image of a step."""
+        for place in range(step * self.batch_size, (step + 1) * self.batch_size):
+            yield divmod(place, len(self.data))
+
+
 class _InOrder(Dataset):
     """The images once, in their order."""
 
-    def __init__(self, data: LabelledImages, transform: Transform, batch_size: int) -> None:
+    def __init__(self, data: Pictures, transform: Transform, batch_size: int) -> None:
         self.data, self.transform, self.batch_size = data, transform, batch_size
 
     def __len__(self) -> int:
@@ -166,7 +211,7 @@ class _InOrder(Dataset):
 
 
 def evaluation_batches(
-    data: LabelledImages, transform: Transform, batch_size: int, workers: int = 0
+    data: Pictures, transform: Transform, batch_size: int, workers: int = 0
 ) -> Iterator[ImageBatch]:
     """Every image once, in order, each decoded once.
 
@@ -209,7 +254,7 @@ def _load(dataset: TrainingBatches | _InOrder, steps: range, workers: int) -> It
 
 
 def _collate(
-    data: LabelledImages, images: list[Tensor], indices: list[int], failed: list[UnreadableImage]
+    data: Pictures, images: list[Tensor], indices: list[int], failed: list[UnreadableImage]
 ) -> _Loaded:
     if not images:
         return _Loaded(None, failed)

@@ -4,6 +4,7 @@ No torch here: the command line builds itself from these classes and must start 
 """
 
 from holdfast.settings.base import INFINITY, SEED, Optimisation, Precision, Settings
+from holdfast.settings.continual import ContinualTrainSettings
 from holdfast.settings.distill import ViewSettings
 from holdfast.settings.teacher import ServeSettings, TeacherSettings
 from holdfast.settings.transfer import (
@@ -23,6 +24,7 @@ __all__ = [
     "DEFAULT_GENERATOR",
     "INFINITY",
     "SEED",
+    "ContinualTrainSettings",
     "DemoSettings",
     "DrawSettings",
     "EvaluateSettings",
