@@ -125,7 +125,8 @@ def render(picture: Image.Image, parameters: ViewParameters | None) -> Image.Ima
     if parameters.flip:
         view = F.horizontal_flip(view)
     for change in ORDERS[parameters.order]:
-        view = getattr(F, f"adjust_{change}")(view, getattr(parameters, change))
+        if change != "hue" or parameters.hue:  # a turn by nothing would still round the colours
+            view = getattr(F, f"adjust_{change}")(view, getattr(parameters, change))
     return F.to_grayscale(view, 3) if parameters.grayscale else view
 
 
