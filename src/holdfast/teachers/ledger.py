@@ -1,0 +1,97 @@
+"""What a teacher was asked, written down before it is asked."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.files import append_line
+
+
+class BudgetExhausted(HoldfastError):  # noqa: N818 - reads better where it is caught
+    """More would have to be asked than `max_queries` allows; nothing was sent."""
+
+
+class Ledger:
+    """A file with one JSON line when a request goes out and one when its answer is kept.
+
+    An image or a text is one query. A query counts as spent from the moment before it is sent,
+    since one that was never answered (a kill, a broken line) may have been billed all the same.
+    A request that a teacher repeats by itself counts once.
+
+    max_queries: the most that the file may ever reach, over all runs that share it; none is no
+    limit.
+    """
+
+    def __init__(self, path: Path, max_queries: int | None = None) -> None:
+        self.path = path
+        self.max_queries = max_queries
+        self.images = 0
+        self.texts = 0
+        self._read = 0  # bytes
+        self._requests = 0
+        self._open: dict[int, int] = {}  # queries of the requests without an answer
+        self.refresh()
+
+    @property
+    def spent(self) -> int:
+        """Images and texts asked so far."""
+        return self.images + self.texts
+
+    @property
+    def unanswered(self) -> int:
+        """Those among them whose answer was lost."""
+        return sum(self._open.values())
+
+    @property
+    def left(self) -> float:
+        """How many more may be asked; infinite without a limit."""
+        return math.inf if self.max_queries is None else max(0, self.max_queries - self.spent)
+
+    def charge(self, images: int = 0, texts: int = 0, purpose: str = "store") -> None:
+        """Write down a request that is about to be sent, durably.
+
+        Raises BudgetExhausted, and writes nothing, if the budget does not reach for it.
+        """
+        if images + texts > self.left:
+            raise BudgetExhausted(
+                f"The budget of {self.max_queries:,} queries is spent ({self.spent:,} so far) and "
+                f"{images + texts:,} more are needed; raise --max_queries and run the same "
+                "command again to go on."
+            )
+        request = {"request": self._requests, "images": images, "texts": texts}
+        self._append(request | {"purpose": purpose})
+
+    def answered(self) -> None:
+        """Write down that the last request's answer is kept."""
+        self._append({"answered": self._requests - 1})
+
+    def refresh(self) -> None:
+        """Read the lines that were added since, also by other processes."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        new = new[: new.rfind(b"\n") + 1]  # a kill may have cut the last line
+        self._read += len(new)
+        for text in new.splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if "answered" in line:
+                self._open.pop(line["answered"], None)
+            else:
+                self._requests = line["request"] + 1
+                self.images += line["images"]
+                self.texts += line["texts"]
+                self._open[line["request"]] = line["images"] + line["texts"]
+
+    def _append(self, line: dict[str, Any]) -> None:
+        append_line(self.path, {"time": datetime.now(UTC).isoformat(timespec="seconds")} | line)
+        self.refresh()

@@ -1,0 +1,315 @@
+"""Embeddings that a teacher gave, kept so that none is asked for twice.
+
+A folder for each teacher, named by a hash of its identity:
+
+    about.json        the identity, the width of the embeddings and their type
+    embeddings.f16    rows of little-endian float16, only ever appended
+    keys              of each row 32 bytes: SHA-256 of the view or prompt it belongs to
+    ledger.jsonl      what was asked (`Ledger`)
+    lock              held by the one process that asks
+
+A request is written to the ledger, sent, and its rows are synced before their keys: a row exists
+once its key does. So a kill costs at most the answer to the one request in flight, which is asked
+again and paid again; what lies behind the last key is cut off by the next process that asks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from holdfast.data.views import View
+from holdfast.errors import HoldfastError
+from holdfast.files import derive_seed, read_json, remove_leftovers, write_json
+from holdfast.progress import progress
+from holdfast.teachers.ledger import BudgetExhausted, Ledger
+from holdfast.teachers.teacher import Teacher, normalised
+
+T = TypeVar("T")
+
+KEY_BYTES = 32
+DRIFT = 1e-3  # of 1 - cosine; rounding to float16 changes a cosine by less than 1e-6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Queries that are still to be asked, and answers that are stored already."""
+
+    images: int
+    texts: int
+    stored_images: int
+    stored_texts: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a teacher answers now against what it answered before, over `count` entries.
+
+    drifted: whether an entry turned further than rounding can explain.
+    """
+
+    count: int
+    mean_cosine: float
+    lowest_cosine: float
+
+    @property
+    def drifted(self) -> bool:
+        return 1 - self.lowest_cosine > DRIFT
+
+
+class EmbeddingStore:
+    """The embeddings of one teacher below `folder`, which other teachers may share.
+
+    max_queries: the most that this teacher's ledger may reach, over all runs; none is no limit.
+    A teacher whose queries are free is not charged.
+
+    Raises HoldfastError for a folder that holds something else.
+    """
+
+    def __init__(self, folder: Path, teacher: Teacher, max_queries: int | None = None) -> None:
+        self.teacher = teacher
+        name = hashlib.sha256(teacher.identity.encode()).hexdigest()[:16]
+        self.folder = folder / name
+        self.dim: int | None = None
+        self.ledger = Ledger(self.folder / "ledger.jsonl", max_queries)
+        self._places: dict[bytes, int] = {}
+        self._count = 0  # rows
+        self._refresh()
+
+    def __contains__(self, view: View) -> bool:
+        return _image_key(view) in self._places
+
+    def missing(self, views: Iterable[View]) -> list[View]:
+        """The views without an entry, each content once, in their order."""
+        unique: dict[bytes, View] = {}
+        for view in views:
+            unique.setdefault(_image_key(view), view)
+        return [view for key, view in unique.items() if key not in self._places]
+
+    def plan(self, views: Iterable[View], prompts: Iterable[str] = ()) -> Plan:
+        """What `fill` and `text` would have to ask; asks nothing and reads no pixels."""
+        images = {_image_key(view) for view in views}
+        texts = {_text_key(prompt) for prompt in prompts}
+        stored_images, stored_texts = (len(k & self._places.keys()) for k in (images, texts))
+        return Plan(
+            len(images) - stored_images, len(texts) - stored_texts, stored_images, stored_texts
+        )
+
+    def fill(self, *rounds: Sequence[View], bar: bool = True) -> None:
+        """Ask for what is missing, a batch of the teacher's at a time; each answer is kept at once.
+
+        rounds: as `Views.rounds` gives them, all images' first views first. One for which the
+        budget does not reach is not begun, so that what was paid is whole views.
+        bar: whether to show how far it is.
+
+        Raises BudgetExhausted, which says how many views are whole; HoldfastError when another
+        process asks for this store, and for answers that cannot be used, which are not kept.
+        """
+        everything = [view for views in rounds for view in views]
+        if not self.missing(everything):
+            return
+        with self._asking():
+            total = len(self.missing(everything))
+            shown = progress("asking the teacher", total) if bar else nullcontext(lambda _: None)
+            with shown as advance:
+                for whole, views in enumerate(rounds):
+                    missing = self.missing(views)
+                    if len(missing) > self._left:
+                        more = len(missing), len(self.missing(everything))
+                        raise BudgetExhausted(_too_small(self.ledger, whole, len(rounds), *more))
+                    for part in _batches(missing, self.teacher.batch):
+                        with self._charged(images=len(part)):
+                            rows = self.teacher.embed_images(part)
+                            self._append([_image_key(view) for view in part], rows)
+                        advance(len(part))
+
+    def images(self, views: Sequence[View]) -> Tensor:
+        """Stored embeddings (views, dim), float32, L2-normalised.
+
+        Raises HoldfastError for a view that was never asked for; `fill` first.
+        """
+        if missing := self.missing(views):
+            raise HoldfastError(
+                f"{self.folder} lacks {len(missing)} of {len(views)} embeddings, that of "
+                f"{missing[0].path} among them; run the same command again to ask for them."
+            )
+        return self._take([_image_key(view) for view in views])
+
+    def text(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings (prompts, dim), float32, L2-normalised; what is not stored is asked for.
+
+        Raises what `fill` raises.
+        """
+        if not self._has_text(prompts):
+            with self._asking():
+                missing = [p for p in dict.fromkeys(prompts) if not self._has_text([p])]
+                if len(missing) > self._left:
+                    self.ledger.charge(texts=len(missing))  # raises, before a part is spent
+                for part in _batches(missing, self.teacher.batch):
+                    with self._charged(texts=len(part)):
+                        rows = self.teacher.embed_text(part)
+                        self._append([_text_key(prompt) for prompt in part], rows)
+        return self._take([_text_key(prompt) for prompt in prompts])
+
+    def spot_check(self, views: Iterable[View], count: int, seed: int) -> Drift:
+        """Ask again for up to `count` of the views that are stored, and compare; costs queries.
+
+        Raises HoldfastError when none of them is stored, and what `fill` raises.
+        """
+        stored = {_image_key(view): view for view in views if view in self}
+        if not stored:
+            raise HoldfastError(f"{self.folder} holds none of these views yet; nothing to compare.")
+        chosen = random.Random(derive_seed(seed, "spot check"))
+        again = chosen.sample(list(stored.values()), min(count, len(stored)))
+        cosines: list[Tensor] = []
+        with self._asking():
+            for part in _batches(again, self.teacher.batch):
+                with self._charged(images=len(part), purpose="spot check"):
+                    rows = self._checked(self.teacher.embed_images(part), len(part))
+                    cosines.append((rows * self.images(part)).sum(dim=1))
+        every = torch.cat(cosines)
+        return Drift(len(every), every.mean().item(), every.min().item())
+
+    @property
+    def _left(self) -> float:
+        return math.inf if self.teacher.free else self.ledger.left
+
+    def _has_text(self, prompts: Sequence[str]) -> bool:
+        return all(_text_key(prompt) in self._places for prompt in prompts)
+
+    @contextmanager
+    def _charged(self, images: int = 0, texts: int = 0, purpose: str = "store") -> Iterator[None]:
+        """Charge for the request inside the block, and note its answer if it comes to its end."""
+        if self.teacher.free:
+            yield
+            return
+        self.ledger.charge(images, texts, purpose)
+        yield
+        self.ledger.answered()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Hold the lock, know what other processes added, and cut off what a kill left."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HoldfastError(
+                    f"Another process is asking the teacher for {self.folder}; wait until it has "
+                    "ended, then run the same command again."
+                ) from None
+            remove_leftovers(self.folder)
+            self._refresh()
+            self.ledger.refresh()
+            for path, size in self._sizes():
+                if path.exists() and path.stat().st_size > size:
+                    os.truncate(path, size)
+            yield
+
+    @property
+    def _files(self) -> tuple[Path, Path]:
+        return self.folder / "embeddings.f16", self.folder / "keys"
+
+    def _sizes(self) -> list[tuple[Path, int]]:
+        """The files, with the bytes that their whole entries take."""
+        rows, keys = self._files
+        return [(rows, self._count * 2 * (self.dim or 0)), (keys, self._count * KEY_BYTES)]
+
+    def _refresh(self) -> None:
+        """Read what was added to the files since, also by other processes."""
+        rows, keys = self._files
+        about = self.folder / "about.json"
+        if about.exists():
+            known = read_json(about)
+            if known.get("identity") != self.teacher.identity:
+                raise HoldfastError(f"{about} tells of another teacher; give another folder.")
+            self.dim = known["dim"]
+        whole = 0
+        if keys.exists():
+            if self.dim is None:
+                raise HoldfastError(f"{about} is gone, and {rows} cannot be read without it.")
+            whole = min(keys.stat().st_size // KEY_BYTES, rows.stat().st_size // (2 * self.dim))
+        if whole < self._count:
+            raise HoldfastError(f"{self.folder} was emptied while it was in use; start again.")
+        if whole == self._count:
+            return
+        with keys.open("rb") as file:
+            file.seek(self._count * KEY_BYTES)
+            for place in range(self._count, whole):
+                self._places[file.read(KEY_BYTES)] = place
+        self._count = whole
+
+    def _append(self, keys: list[bytes], answer: Tensor) -> None:
+        rows = self._checked(answer, len(keys))
+        if self.dim is None:
+            self.dim = rows.shape[1]
+            about = {"identity": self.teacher.identity, "dim": self.dim, "dtype": "float16"}
+            write_json(self.folder / "about.json", about)
+        contents = rows.numpy().astype("<f2").tobytes(), b"".join(keys)
+        for path, content in zip(self._files, contents, strict=True):
+            with path.open("ab") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        self._refresh()
+
+    def _checked(self, answer: Tensor, count: int) -> Tensor:
+        """An answer as (count, dim) float32, L2-normalised, or HoldfastError."""
+        dim = answer.shape[-1] if self.dim is None else self.dim
+        if answer.shape != (count, dim):
+            raise HoldfastError(
+                f"The teacher {self.teacher.name} answered with embeddings of shape "
+                f"{tuple(answer.shape)} where {(count, dim)} was expected; check that it is the "
+                f"model that filled {self.folder}. Nothing of this answer was kept."
+            )
+        return normalised(answer, f"The teacher {self.teacher.name}")
+
+    def _take(self, keys: Sequence[bytes]) -> Tensor:
+        dim = self.dim or 0
+        if not keys:
+            return torch.empty(0, dim)
+        rows = np.memmap(self._files[0], "<f2", "r", shape=(self._count, dim))
+        taken = rows[[self._places[key] for key in keys]]
+        return F.normalize(torch.from_numpy(taken.astype(np.float32)), dim=1)
+
+
+def _image_key(view: View) -> bytes:
+    return bytes.fromhex(view.key)
+
+
+def _text_key(prompt: str) -> bytes:
+    return hashlib.sha256(f"text {prompt}".encode()).digest()
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _too_small(ledger: Ledger, whole: int, rounds: int, now: int, total: int) -> str:
+    """Why a round that needs `now` queries was not begun; all rounds need `total` more."""
+    enough = f"raise --max_queries to {ledger.spent + total:,} or more"
+    if whole:
+        return (
+            f"The budget of {ledger.max_queries:,} queries ends after {whole} of {rounds} views of "
+            f"each image ({ledger.spent:,} are spent); go on with these by --views {whole}, or "
+            f"{enough}."
+        )
+    return (
+        f"The budget of {ledger.max_queries:,} queries is too small: {ledger.spent:,} are spent, "
+        f"and the first view of the images needs {now:,} more; {enough}"
+        f"{f' (to {ledger.spent + now:,} for one view)' if rounds > 1 else ''}."
+    )
