@@ -174,7 +174,7 @@ def test_the_filter_drops_what_looks_least_like_its_class():
     assert keep_agreeing(logits, labels, 0.99) == [0, 4]  # one image of each class stays
 
 
-def test_alpha_has_the_smallest_negative_log_likelihood():
+def test_alpha_follows_the_generator_where_zero_shot_confirms_it():
     labels = torch.tensor([0, 0, 0, 1])
     right = 2 * torch.nn.functional.one_hot(labels, 2).float()
     one_wrong = right.clone()
@@ -183,7 +183,25 @@ def test_alpha_has_the_smallest_negative_log_likelihood():
     choice = choose_alpha(found, labels)
     assert choice.alpha == 0.3  # of two equals the smaller
     assert choice.proxy[0.0] == pytest.approx(math.log(1 + math.exp(-2)))
-    assert "4 held-out" in choice.why
+    assert "4 held-out" in choice.why and "100%" in choice.why
+
+
+def test_alpha_stays_with_zero_shot_as_far_as_it_contradicts_the_generator():
+    labels = torch.tensor([0, 0])
+    original = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # confirms one of two
+    obeys = torch.tensor([[5.0, 0.0], [5.0, 0.0]])
+    choice = choose_alpha({0.0: original, 1.0: obeys}, labels)
+    sure, second = original.softmax(-1)[0, 0].item(), original.softmax(-1)[1, 0].item()
+    targets = (0.5 + 0.5 * sure, 0.5 + 0.5 * second)  # of class 0
+
+    def cross_entropy(logits):
+        rows = logits.log_softmax(-1).tolist()
+        return -sum(t * r[0] + (1 - t) * r[1] for t, r in zip(targets, rows, strict=True)) / 2
+
+    assert choice.proxy == pytest.approx({0.0: cross_entropy(original), 1.0: cross_entropy(obeys)})
+    assert choice.alpha == 0
+    nothing = torch.tensor([[0.0, 1.0], [0.0, 1.0]])  # confirms none: its own opinion is kept
+    assert choose_alpha({0.0: nothing, 1.0: obeys}, labels).alpha == 0
 
 
 def test_what_becomes_too_sure_keeps_the_original():

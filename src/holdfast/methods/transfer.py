@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from holdfast.data.batches import ImageBatch, TrainingBatches
@@ -189,17 +190,25 @@ class AlphaChoice:
 
 
 def choose_alpha(logits: Mapping[float, Tensor], labels: Tensor) -> AlphaChoice:
-    """The alpha with the smallest negative log-likelihood on held-out images, without a real one.
+    """The alpha that fits held-out generated images best, without any real one.
 
-    Likelihood and not accuracy, because it also counts how sure the model is: fine-tuning makes it
-    too sure on images unlike its own, and a generator that draws something else than it was asked
-    for is a reason to be unsure. logits: {alpha: (n, classes)}; labels: (n,). Of equals, the
-    smallest.
+    The generator is believed as far as zero-shot confirms it: with the share s of images that
+    zero-shot recognises as what was asked for, an image's target is s·(its label) + (1 - s)·(what
+    zero-shot says of it), and the alpha with the smallest cross-entropy to these targets is taken.
+    Cross-entropy and not accuracy, because fine-tuning makes a model too sure on images unlike
+    its own. logits: {alpha: (n, classes)}, with alpha 0; labels: (n,). Of equals, the smallest.
     """
-    nll = {a: cross_entropy(values, labels).item() for a, values in sorted(logits.items())}
-    chosen = min(nll, key=lambda alpha: nll[alpha])
-    why = f"the smallest negative log-likelihood on {len(labels)} held-out images"
-    return AlphaChoice(chosen, "auto", why, nll)
+    original = logits[0.0].float()
+    confirmed = (original.argmax(dim=-1) == labels).float().mean()
+    asked = F.one_hot(labels, original.shape[1])
+    targets = confirmed * asked + (1 - confirmed) * original.softmax(dim=-1)
+    fit = {a: F.cross_entropy(x.float(), targets).item() for a, x in sorted(logits.items())}
+    chosen = min(fit, key=lambda alpha: fit[alpha])
+    why = (
+        f"the best fit to {len(labels)} held-out images, of which zero-shot confirms "
+        f"{confirmed.item():.0%}"
+    )
+    return AlphaChoice(chosen, "auto", why, fit)
 
 
 def hold_out(data: LabelledImages, every: int = 5) -> tuple[LabelledImages, LabelledImages]:
