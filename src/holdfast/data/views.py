@@ -31,28 +31,25 @@ from holdfast.settings import ViewSettings
 
 T = TypeVar("T")
 
-RATIO = 4 / 3  # the longest crop, wide or high, as torchvision's RandomResizedCrop has it
+SHAPE = 4 / 3  # of the widest and the highest crop, as torchvision's RandomResizedCrop has it
 TRIES = 10  # crops it draws until one lies within the picture
 ORDERS = tuple(permutations(("brightness", "contrast", "saturation", "hue")))
-NUMBERS = struct.Struct(f">{2 * TRIES + 9}H")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ViewParameters:
     """What is done to a picture, in this order: crop, flip, jitter, grayscale; plain numbers.
 
     size: side of the view in pixels, at most.
-    crops: candidates (area as a share of the picture's, width / height); the first that lies
-        within the picture is taken, the whole picture if none does.
-    left, top: place of the crop, from 0 (at the edge) to 1 (at the other edge).
+    area, place: smallest area of the crop, as a share of the picture's, and the seed that decides
+        on the rest of it (see `crop_box`), which depends on the picture's shape.
     brightness, contrast, saturation: factors; hue: turn, as a share of the circle.
     order: the order of those four, an index into ORDERS.
     """
 
     size: int
-    crops: tuple[tuple[float, float], ...]
-    left: float
-    top: float
+    area: float
+    place: int
     flip: bool
     brightness: float
     contrast: float
@@ -89,29 +86,27 @@ def draw_parameters(settings: ViewSettings, digest: str, number: int, seed: int)
 
     All randomness is one hash, so it is the same on every machine and in every order of images.
     """
-    source = hashlib.shake_256(f"view {seed} {number} {digest}".encode()).digest(NUMBERS.size)
-    draws = iter([(value + 0.5) / 65536 for value in NUMBERS.unpack(source)])  # within (0, 1)
-
-    def between(low: float, high: float) -> float:
-        return low + (high - low) * next(draws)
-
-    # Rounded, since the last digit of a power is not the same on every machine.
-    crops = tuple(
-        (between(settings.crop, 1), round(RATIO ** between(-1, 1), 4)) for _ in range(TRIES)
-    )
+    place, *draws = _uniform(f"view {seed} {number} {digest}", 8)
+    flip, brightness, contrast, saturation, hue, order, grayscale = draws
+    low, width = 1 - settings.jitter, 2 * settings.jitter
     return ViewParameters(
         size=settings.size,
-        crops=crops,
-        left=next(draws),
-        top=next(draws),
-        flip=next(draws) < settings.flip,
-        brightness=between(1 - settings.jitter, 1 + settings.jitter),
-        contrast=between(1 - settings.jitter, 1 + settings.jitter),
-        saturation=between(1 - settings.jitter, 1 + settings.jitter),
-        hue=between(-settings.hue, settings.hue),
-        order=int(next(draws) * len(ORDERS)),
-        grayscale=next(draws) < settings.grayscale,
+        area=settings.crop,
+        place=int(place * 2**32),
+        flip=flip < settings.flip,
+        brightness=low + width * brightness,
+        contrast=low + width * contrast,
+        saturation=low + width * saturation,
+        hue=settings.hue * (2 * hue - 1),
+        order=int(order * len(ORDERS)),
+        grayscale=grayscale < settings.grayscale,
     )
+
+
+def _uniform(source: str, count: int) -> list[float]:
+    """Numbers within (0, 1), a function of the text `source`."""
+    bits = hashlib.shake_256(source.encode()).digest(4 * count)
+    return [(value + 0.5) / 2**32 for value in struct.unpack(f">{count}I", bits)]
 
 
 def render(picture: Image.Image, parameters: ViewParameters | None) -> Image.Image:
@@ -131,15 +126,20 @@ def render(picture: Image.Image, parameters: ViewParameters | None) -> Image.Ima
 
 
 def crop_box(width: int, height: int, parameters: ViewParameters) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of the crop of a picture, in pixels."""
-    for area, ratio in parameters.crops:
-        wide = round(math.sqrt(area * width * height * ratio))
-        high = round(math.sqrt(area * width * height / ratio))
+    """(left, top, width, height) of the crop of a picture, in pixels.
+
+    As torchvision's RandomResizedCrop: of crops with a uniform area and a log-uniform shape the
+    first that lies within the picture, at a uniform place.
+    """
+    left, top, *draws = _uniform(f"crop {parameters.place}", 2 + 2 * TRIES)
+    for first, second in zip(draws[::2], draws[1::2], strict=True):
+        area = width * height * (parameters.area + (1 - parameters.area) * first)
+        shape = SHAPE ** (2 * second - 1)
+        wide, high = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
         if 0 < wide <= width and 0 < high <= height:
-            left = int(parameters.left * (width - wide + 1))
-            return left, int(parameters.top * (height - high + 1)), wide, high
-    # torchvision falls back to the middle of a picture that is longer than RATIO.
-    wide, high = min(width, round(height * RATIO)), min(height, round(width * RATIO))
+            return int(left * (width - wide + 1)), int(top * (height - high + 1)), wide, high
+    # It falls back to the middle of a picture that is longer than SHAPE.
+    wide, high = min(width, round(height * SHAPE)), min(height, round(width * SHAPE))
     return (width - wide) // 2, (height - high) // 2, wide, high
 
 
@@ -165,10 +165,6 @@ class Views:
     def whole(self, index: int) -> View:
         """The image itself."""
         return View(self.paths[index], self.digests[index])
-
-    def rounds(self, indices: Sequence[int], count: int) -> list[list[View]]:
-        """Views 0 to count - 1 of some images: a list of the first views, one of the second ..."""
-        return [[self.view(index, number) for index in indices] for number in range(count)]
 
 
 def digests(paths: Sequence[Path]) -> list[str]:

@@ -41,7 +41,7 @@ from holdfast.teachers.teacher import Teacher, normalised
 T = TypeVar("T")
 
 KEY_BYTES = 32
-DRIFT = 1e-3  # of 1 - cosine; rounding to float16 changes a cosine by less than 1e-6
+DRIFT = 1e-3  # 1 - cosine; what float16 rounds away is less than 1e-6 of it
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class EmbeddingStore:
     def fill(self, *rounds: Sequence[View], bar: bool = True) -> None:
         """Ask for what is missing, a batch of the teacher's at a time; each answer is kept at once.
 
-        rounds: as `Views.rounds` gives them, all images' first views first. One for which the
-        budget does not reach is not begun, so that what was paid is whole views.
+        rounds: the first views of all images, the second ones, and so on. One for which the budget
+        does not reach is not begun, so that what was paid is whole views.
         bar: whether to show how far it is.
 
         Raises BudgetExhausted, which says how many views are whole; HoldfastError when another
@@ -256,9 +256,9 @@ class EmbeddingStore:
     def _append(self, keys: list[bytes], answer: Tensor) -> None:
         rows = self._checked(answer, len(keys))
         if self.dim is None:
-            self.dim = rows.shape[1]
-            about = {"identity": self.teacher.identity, "dim": self.dim, "dtype": "float16"}
+            about = {"identity": self.teacher.identity, "dim": rows.shape[1], "dtype": "float16"}
             write_json(self.folder / "about.json", about)
+            self.dim = rows.shape[1]
         contents = rows.numpy().astype("<f2").tobytes(), b"".join(keys)
         for path, content in zip(self._files, contents, strict=True):
             with path.open("ab") as file:
