@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -61,12 +62,11 @@ class FileTeacher:
                 "`holdfast.teachers.write_embeddings` writes one."
             ) from None
         for name, rows in self._rows.items():
-            shape = tuple(self._tensors[name].shape)
-            if shape != (len(rows), self._tensors["images"].shape[-1]):
+            shape, wanted = self._tensors[name].shape, self._tensors["images"].shape[-1:]
+            if shape != (len(rows), *wanted):
                 raise UsageError(
-                    f"{path}: the tensor {name!r} has shape {shape}, but there are {len(rows)} "
-                    f"different keys in its list and images of shape "
-                    f"{tuple(self._tensors['images'].shape)}."
+                    f"{path}: the tensor {name!r} has the shape {tuple(shape)}, but its list "
+                    f"names {len(rows)} different rows, and images have the width {list(wanted)}."
                 )
         if not (math.isfinite(own) and own > 0):
             raise UsageError(f"{path}: its logit_scale is {own}; it must be a positive number.")
@@ -143,7 +143,7 @@ def write_embeddings(
                 f"embeddings of shape {tuple(rows.shape)}."
             )
         if len(set(keys)) < len(keys):
-            twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+            twice = Counter(keys).most_common(1)[0][0]
             raise UsageError(f"Each key has one embedding, but {twice!r} comes twice in {name}.")
         if not rows.isfinite().all():
             raise UsageError(f"The embeddings of the {name} hold NaN or infinite numbers.")

@@ -1,8 +1,8 @@
 """A teacher behind HTTP: the OpenAI-compatible embeddings request with image data.
 
 `POST {base}/embeddings` with `{"model", "input", "modality": "image" | "text",
-"encoding_format": "float"}`, as Infinity (infinity-emb) and `holdfast serve` answer it. Images go
-as PNG data URIs, so without loss.
+"encoding_format": "float"}`, as Infinity (infinity-emb, tried with 0.0.78) and `holdfast serve`
+answer it. Images go as PNG data URIs, so without loss.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class HTTPTeacher:
         self.width: int | None = None  # of the first answer, which all others must have
         self._base = settings.teacher.rstrip("/")
         self.name = re.sub(r"//[^/@]*@", "//", self._base)  # without a password in it
-        self._key = os.environ.get("OPENAI_API_KEY", "")
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not re.fullmatch(r"[!-~]*", self._key):
+            raise UsageError("OPENAI_API_KEY holds a space or a letter that no key can have.")
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         # Redirects are not followed, since one would hand the key to another address.
         self._client = httpx2.Client(headers=headers, timeout=settings.timeout)
@@ -118,17 +120,21 @@ class HTTPTeacher:
         try:
             found = {item["index"]: item["embedding"] for item in answer["data"]}
             rows = [[math.nan if x is None else x for x in found[i]] for i in sorted(found)]
-            values = [torch.tensor(row, dtype=torch.float32) for row in rows]
-        except (LookupError, TypeError, ValueError, RuntimeError):
-            self._wrong("what it answered is not in the OpenAI form")
+            widths = {len(row) for row in rows} | ({self.width} if self.width else set())
+        except (LookupError, TypeError):
+            self._wrong("its answer is not in the OpenAI form")
         if sorted(found) != list(range(count)) or len(answer["data"]) != count:
             self._wrong(f"it gave {len(answer['data'])} embeddings for {count} inputs")
-        for row in values:
-            if self.width is None and row.dim() == 1:
-                self.width = len(row)
-            if row.shape != (self.width,):
-                self._wrong(f"its embeddings have {len(row)} numbers, and had {self.width} before")
-        return torch.stack(values)
+        if len(widths) > 1:
+            self._wrong(f"its embeddings have different widths, {sorted(widths)}")
+        try:
+            values = torch.tensor(rows, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            self._wrong("its embeddings are not lists of numbers")
+        if values.dim() != 2:
+            self._wrong("it gives several embeddings an input")
+        self.width = values.shape[1]
+        return values
 
     def _wrong(self, problem: str) -> NoReturn:
         raise HoldfastError(
@@ -149,7 +155,10 @@ class HTTPTeacher:
             return next(iter(entries.values()))
         if wanted is None:
             has = f"has {', '.join(sorted(entries)[:10])}" if entries else "lists no models"
-            raise UsageError(f"The teacher at {self.name} {has}; name the one to ask with --model.")
+            raise UsageError(
+                f"The teacher at {self.name} {has}; check the address (with or without /v1), and "
+                "name the model to ask for in the setting `model`."
+            )
         if not entries:
             return {"id": wanted}
         if wanted not in entries:
@@ -170,11 +179,11 @@ class HTTPTeacher:
             try:
                 answer = self._client.request(method, f"{self._base}/{path}", json=body)
             except httpx2.TimeoutException:
-                problem = f"no answer within {self.settings.timeout:g} s"
+                problem = f"nothing within {self.settings.timeout:g} s"
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
                 raise UsageError(f"{self.name} is no address of a service: {error}.") from None
             except httpx2.TransportError as error:
-                problem = f"no answer ({error or type(error).__name__})"
+                problem = self._short(str(error)) or type(error).__name__
             else:
                 if answer.is_success:
                     return self._json(answer)
@@ -191,11 +200,11 @@ class HTTPTeacher:
             wait = max(wait, pause)
             logger.warning("%s: %s; trying again in %.1f s.", self.name, problem, wait)
             time.sleep(wait)
-        left = f", and asks to be left alone for {wait:.0f} s" if wait > PATIENCE else ""
+        tries = "1 try" if attempt == 0 else f"{attempt + 1} tries"
+        later = f"; it asks to be left alone for {wait:.0f} s" if wait > PATIENCE else ""
         raise HoldfastError(
-            f"The teacher at {self.name} does not answer: {problem}, after {attempt + 1} "
-            f"{'try' if attempt == 0 else 'tries'}{left}; see that it runs, then run the same "
-            "command again to go on."
+            f"The teacher at {self.name} does not answer ({problem}; {tries}{later}); see that it "
+            "runs, or give it more time, then run the same command again to go on."
         )
 
     def _json(self, answer: httpx2.Response) -> Any:
@@ -224,9 +233,10 @@ class HTTPTeacher:
         try:
             value = answer.json()
             value = value.get("error", value.get("detail", text))
-            value = value.get("message", text) if isinstance(value, dict) else value
-            text = value if isinstance(value, str) else json.dumps(value)
-        except (ValueError, AttributeError):
+            value = value[0] if isinstance(value, list) else value
+            value = value.get("message", value.get("msg")) if isinstance(value, dict) else value
+            text = value if isinstance(value, str) else text
+        except (ValueError, AttributeError, LookupError):
             pass
         return f"HTTP status {answer.status_code}: {self._short(text) or answer.reason_phrase}"
 

@@ -55,7 +55,7 @@ class LocalTeacher:
     def _prepared(self, view: View) -> Tensor:
         return self.clip.preprocess(view.image())
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: losses are computed with what is returned
     def encode(self, images: Sequence[Tensor]) -> Tensor:
         """Embeddings (n, dim) of at most `batch` preprocessed images."""
         batch = torch.stack(list(images)).to(self.clip.device)
