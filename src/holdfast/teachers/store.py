@@ -41,7 +41,7 @@ from holdfast.teachers.teacher import Teacher, normalised
 T = TypeVar("T")
 
 KEY_BYTES = 32
-DRIFT = 1e-3  # 1 - cosine; what float16 rounds away is less than 1e-6 of it
+DRIFT = 1e-3  # of 1 - cosine; rounding to float16 costs less than 1e-6
 
 
 @dataclass(frozen=True)
