@@ -20,9 +20,11 @@ import torch
 from PIL import Image
 
 from holdfast.cli import main
+from holdfast.errors import HoldfastError
 from holdfast.models import load_clip
 from holdfast.settings import ServeSettings, TeacherSettings
 from holdfast.teachers import LocalTeacher, open_teacher, server
+from holdfast.teachers.store import EmbeddingStore
 from holdfast.verbs.serve import served_name
 from holdfast.verbs.teacher import load_teacher
 
@@ -78,6 +80,22 @@ def test_embeddings_through_http_equal_those_of_the_local_teacher(address, local
     assert remote.logit_scale == local.logit_scale
     assert remote.model == "pocket"
     assert local.identity in remote.identity  # the same weights, told by another process
+
+
+def test_what_was_bought_outlives_the_service(address, local, views, tmp_path):
+    named = {"model": "pocket", "revision": "1", "logit_scale": 12.0, "retries": 0}
+    store = EmbeddingStore(tmp_path, open_teacher(TeacherSettings(address, batch=4, **named)))
+    store.fill(views, bar=False)
+    store.text(PROMPTS)
+    assert store.ledger.spent == len(views) + len(PROMPTS)
+    assert not store.spot_check(views, count=3, seed=0).drifted
+    gone = open_teacher(TeacherSettings("http://127.0.0.1:9", **named))
+    kept = EmbeddingStore(tmp_path, gone)
+    kept.fill(views, bar=False)
+    torch.testing.assert_close(kept.images(views), local.embed_images(views), rtol=0, atol=1e-3)
+    torch.testing.assert_close(kept.text(PROMPTS), local.embed_text(PROMPTS), rtol=0, atol=1e-3)
+    with pytest.raises(HoldfastError, match="does not answer"):
+        kept.text(["a new prompt"])
 
 
 def test_many_clients_at_once(address, local, views):

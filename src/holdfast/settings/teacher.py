@@ -48,12 +48,11 @@ class TeacherSettings(Settings):
 class ServeSettings(Settings):
     """Answer the OpenAI-compatible embeddings request, with text or image data, for one model.
 
-    A key in the variable HOLDFAST_API_KEY is then asked of every client.
-
     Args:
         model: open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
         pretrained: open_clip's tag for an architecture's weights.
-        host: address to listen on; the default is reachable from this machine only.
+        host: address to listen on; the default is reachable from this machine only. Elsewhere put
+            a secret into the variable HOLDFAST_API_KEY, which each client must then show.
         port: port to listen on; 0 takes a free one.
         max_inputs: images or texts that one request may hold.
         max_request_mb: size that one request may have, in megabytes.

@@ -16,12 +16,12 @@ import os
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import httpx2
 import torch
@@ -33,6 +33,8 @@ from holdfast.teachers.teacher import LOGIT_SCALE, normalised
 
 if TYPE_CHECKING:
     from holdfast.data.views import View
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,9 @@ class HTTPTeacher:
         """(prompts, dim) float32 on the CPU, L2-normalised. Raises as `embed_images` does."""
         return self._embed("text", prompts, list)
 
-    def _embed(self, modality: str, items: Sequence[Any], encode: Any) -> Tensor:
+    def _embed(
+        self, modality: str, items: Sequence[T], encode: Callable[[Sequence[T]], list[str]]
+    ) -> Tensor:
         rows = []
         for start in range(0, len(items), self.batch):
             part = encode(items[start : start + self.batch])
@@ -182,7 +186,7 @@ class HTTPTeacher:
                 problem = f"nothing within {self.settings.timeout:g} s"
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
                 raise UsageError(f"{self.name} is no address of a service: {error}.") from None
-            except httpx2.TransportError as error:
+            except httpx2.RequestError as error:
                 problem = self._short(str(error)) or type(error).__name__
             else:
                 if answer.is_success:
