@@ -31,9 +31,16 @@ class Verb:
 VERBS = {
     "generate": Verb(settings.GenerateSettings, ("names*",), "class names -> images"),
     "transfer": Verb(settings.TransferSettings, ("names*",), "class names -> classifier (RegFT)"),
+    "distill": Verb(settings.DistillSettings, ("data",), "images + teacher -> student (VL2V-ADiP)"),
     "evaluate": Verb(settings.EvaluateSettings, ("classifier", "data"), "score a classifier"),
     "predict": Verb(settings.PredictSettings, ("classifier", "images*"), "name images"),
     "serve": Verb(settings.ServeSettings, ("model",), "answer embeddings requests over HTTP"),
+    "continual run": Verb(
+        settings.ContinualRunSettings, ("stream",), "learn a stream of tasks (GIFT)"
+    ),
+    "continual add": Verb(
+        settings.ContinualAddSettings, ("model",), "add a task to a model that keeps learning"
+    ),
     "demo": Verb(settings.DemoSettings, (), "the main job on the embedded world"),
 }
 
@@ -124,9 +131,12 @@ def run(name: str, chosen: Any) -> None:
     printers: dict[str, Callable[[Any], None]] = {
         "generate": lambda s: show_generated(verbs.generate(s)),
         "transfer": lambda s: show_transfer(s, verbs.transfer(s)),
+        "distill": lambda s: show_distilled(s, verbs.distill(s)),
         "evaluate": lambda s: show_scores(verbs.evaluate(s)),
         "predict": lambda s: show_predictions(verbs.predict(s)),
         "serve": lambda s: verbs.serve(s),
+        "continual run": lambda s: show_stream(s, verbs.continual_run(s)),
+        "continual add": lambda s: show_added(s, verbs.continual_add(s)),
         "demo": lambda s: show_transfer(*verbs.demo(s)),
     }
     printers[name](chosen)
@@ -154,6 +164,27 @@ def show_transfer(chosen: settings.TransferSettings, found: Any) -> None:
     print(f"Classifier: {chosen.out / 'model'}\nReport:     {chosen.out / 'report.html'}")
 
 
+def show_distilled(chosen: settings.DistillSettings, found: Any) -> None:
+    """Accuracy per domain, what was asked, and where everything is; or what it would cost."""
+    if not isinstance(found, dict):
+        print(found)
+        return
+    if "summary" not in found:
+        return  # advice alone, which is printed already
+    tables = {"trained on": found["summary"]["in_domain"]}
+    if "held_out" in found["summary"]:
+        tables["unseen"] = found["summary"]["held_out"]["full"]
+    for kind, table in tables.items():
+        rows = table["domains"] | {"average": table["average"], "worst": table["worst"]}
+        for name, row in rows.items():
+            spread = "" if row["deviation"] is None else f" ± {row['deviation']:.1%}"
+            print(f"{kind:12} {name:20} {row['mean']:6.1%}{spread}")
+    if gap := found["summary"].get("gap"):
+        print(f"Student minus teacher on the same unseen images: {100 * gap['mean']:+.1f} points")
+    print(f"Queries: {found['queries']['asked_by_this_run']:,}")
+    print(f"Result: {chosen.out / 'result.json'}")
+
+
 def show_scores(found: Any) -> None:
     """Accuracy and calibration, and the verdict if there is one."""
     for kind, scores in (("zero-shot", found.zero_shot), ("classifier", found.scores)):
@@ -164,6 +195,40 @@ def show_scores(found: Any) -> None:
             )
     if found.verdict is not None:
         print(f"Verdict: {found.verdict.text}")
+
+
+def show_stream(chosen: settings.ContinualRunSettings, result: Any) -> None:
+    """The accuracy matrix and its numbers."""
+    matrix = result["matrix"]
+    width = max(len(name) for name in (*matrix["rows"], *matrix["columns"], "after"))
+    line = " ".join(f"{name:>{max(7, len(name))}}" for name in matrix["columns"])
+    print(f"{'after':{width}} {line}   ({matrix['split']})")
+    for after, row in zip(matrix["rows"], matrix["within"], strict=True):
+        cells = zip(matrix["columns"], row, strict=True)
+        line = " ".join(f"{value:>{max(7, len(name))}.1%}" for name, value in cells)
+        print(f"{after:{width}} {line}")
+    for kind, numbers in result["metrics"].items():
+        shown = (f"{name} {100 * v:.2f}" for name, v in numbers.items() if v is not None)
+        print(f"{kind}: {', '.join(shown)}")
+    show_notes(result["notes"])
+    print(f"Models and matrix: {chosen.out}")
+
+
+def show_added(chosen: settings.ContinualAddSettings, result: Any) -> None:
+    """Accuracy before and after, and where the model is."""
+    for name, before in result["before"].items():
+        after = result["after"][name]["top1"]
+        print(f"{name:20} {before['top1']:6.1%} -> {after:6.1%}   ({before['images']} images)")
+    show_notes(result["notes"])
+    print(f"Model: {chosen.out / 'model'}")
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """What there is to be said, a line each; a long list is cut short."""
+    for note in notes[:10]:
+        print(f"Note: {note}")
+    if len(notes) > 10:
+        print(f"Note: and {len(notes) - 10} more, in result.json.")
 
 
 def show_predictions(rows: Any) -> None:

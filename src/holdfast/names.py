@@ -104,14 +104,14 @@ class ClassNames:
 def from_names(names: Iterable[str]) -> ClassNames:
     """Classes from readable names; surrounding and repeated spaces are dropped."""
     clean = tuple(_clean(name) for name in names)
-    return ClassNames(clean, tuple(_make_id(name) for name in clean))
+    return ClassNames(clean, tuple(make_id(name) for name in clean))
 
 
 def from_folders(folders: Iterable[str]) -> ClassNames:
     """Classes from folder names: the folder is the id, underscores read as spaces in the name."""
     kept = [folder for folder in folders if not is_ignored(folder)]
     names = tuple(_clean(folder.replace("_", " ")) or folder for folder in kept)
-    ids = (_make_id(folder) if _folder_problem(folder) else folder for folder in kept)
+    ids = (make_id(folder) if _folder_problem(folder) else folder for folder in kept)
     return ClassNames(names, tuple(ids))
 
 
@@ -246,7 +246,7 @@ def _folder_problem(folder: str) -> str | None:
     return None
 
 
-def _make_id(name: str) -> str:
+def make_id(name: str) -> str:
     """The name with `_` for spaces if that loses nothing; otherwise a safe spelling and a hash."""
     name = unicodedata.normalize("NFC", name)
     spelled = "".join("_" if c in " _" else c if _is_safe(c) else "\0" for c in name)

@@ -124,15 +124,24 @@ def expand_templates(templates: Sequence[str] | str) -> list[str]:
 
 
 def _open_clip_templates(attribute: str) -> list[str]:
+    return [template("{}") for template in getattr(_open_clip_metadata(), attribute)]
+
+
+def imagenet_names() -> list[str]:
+    """ImageNet's class names as open_clip spells them; the two that occur twice occur once."""
+    return list(dict.fromkeys(_open_clip_metadata().IMAGENET_CLASSNAMES))
+
+
+def _open_clip_metadata() -> Any:
     # Only this one file of open_clip is run: importing the package takes seconds.
     package = importlib.util.find_spec("open_clip")
     assert package is not None and package.submodule_search_locations
     path = Path(package.submodule_search_locations[0]) / "zero_shot_metadata.py"
-    spec = importlib.util.spec_from_file_location("_open_clip_templates", path)
+    spec = importlib.util.spec_from_file_location("_open_clip_metadata", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return [template("{}") for template in getattr(module, attribute)]
+    return module
 
 
 def _read_descriptions(path: Path, classes: ClassNames) -> dict[int, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,14 @@ def check_same_names(*weights: Weights) -> None:
                 raise ValueError(
                     f"{name} has shape {tuple(tensor.shape)} and {tuple(other[name].shape)}"
                 )
+
+
+def digest(weights: Weights) -> str:
+    """SHA-256 of the names and values of the tensors, whatever file they come from."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def interpolate(original: Weights, tuned: Weights, alpha: float) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import warnings
@@ -181,6 +182,15 @@ def readable(data: LabelledImages) -> tuple[LabelledImages, list[Path]]:
             broken.append(path)
             logger.warning("%s It is skipped.", error)
     return (subset(data, kept) if broken else data), broken
+
+
+def fingerprint(data: LabelledImages) -> str:
+    """SHA-256 of the images' places below their folder, sizes and labels; pixels are not read."""
+    digest = hashlib.sha256()
+    for path, label in zip(data.paths, data.labels, strict=True):
+        place = path.relative_to(data.root)
+        digest.update(f"{place}\0{path.stat().st_size}\0{label}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()
 
 
 def subset(data: LabelledImages, keep: Sequence[int]) -> LabelledImages:

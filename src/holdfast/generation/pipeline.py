@@ -17,7 +17,7 @@ import torch
 
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.settings import ImageSettings
+from holdfast.settings import DrawSettings
 
 # Pixels lie between 0 and 1; a picture that varies less than this around its mean shows nothing.
 FLAT = 2 / 255
@@ -51,7 +51,7 @@ class Pipeline:
         return type(getattr(self.run, "scheduler", None)).__name__
 
     def draw(
-        self, prompts: Sequence[str], seeds: Sequence[int], settings: ImageSettings
+        self, prompts: Sequence[str], seeds: Sequence[int], settings: DrawSettings
     ) -> list[np.ndarray]:
         """One picture (height, width, 3) in 0..1 for each prompt, each from a generator of its own.
 

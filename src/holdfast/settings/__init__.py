@@ -4,8 +4,19 @@ No torch here: the command line builds itself from these classes and must start 
 """
 
 from holdfast.settings.base import INFINITY, SEED, Optimisation, Precision, Settings
-from holdfast.settings.continual import ContinualTrainSettings
-from holdfast.settings.distill import ViewSettings
+from holdfast.settings.continual import (
+    ContinualAddSettings,
+    ContinualRunSettings,
+    ContinualTrainSettings,
+    ReplaySettings,
+)
+from holdfast.settings.distill import (
+    AverageSettings,
+    BaselineSettings,
+    DistillSettings,
+    StageSettings,
+    ViewSettings,
+)
 from holdfast.settings.teacher import ServeSettings, TeacherSettings
 from holdfast.settings.transfer import (
     DEFAULT_GENERATOR,
@@ -24,8 +35,13 @@ __all__ = [
     "DEFAULT_GENERATOR",
     "INFINITY",
     "SEED",
+    "AverageSettings",
+    "BaselineSettings",
+    "ContinualAddSettings",
+    "ContinualRunSettings",
     "ContinualTrainSettings",
     "DemoSettings",
+    "DistillSettings",
     "DrawSettings",
     "EvaluateSettings",
     "GenerateSettings",
@@ -34,8 +50,10 @@ __all__ = [
     "Precision",
     "PredictSettings",
     "PromptSettings",
+    "ReplaySettings",
     "ServeSettings",
     "Settings",
+    "StageSettings",
     "TeacherSettings",
     "TrainSettings",
     "TransferSettings",

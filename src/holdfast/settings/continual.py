@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
-from holdfast.settings.base import INFINITY, Optimisation
+from holdfast.settings.base import INFINITY, SEED, Optimisation, Settings
+from holdfast.settings.transfer import DEFAULT_GENERATOR, DrawSettings
+
+Method = Literal["gift", "zero-shot", "finetune", "l2", "ewc", "lwf", "wise-ft", "zscl", "joint"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,118 @@ class ContinualTrainSettings(Optimisation):
     average_every: int = 0
     workers: int = 4
     checkpoint_minutes: float = 5.0
+
+
+@dataclass(frozen=True)
+class ReplaySettings(DrawSettings):
+    """Images that stand for what the model knows (GIFT: 1,000 a task, 50 steps, guidance 7.5).
+
+    Args:
+        images: how many for each task; 0 replays nothing.
+        draw: `uniform` draws their names from pre-training and all earlier tasks alike, as the
+            paper does; `balanced` gives each earlier task the same number, and pre-training half.
+        base: names that stand for pre-training: `imagenet` (1,000 classes), `pocket`, or a file.
+        template: the prompt of those names.
+        folder: images with captions to use instead of generating any: a metadata.jsonl or .csv
+            there (file_name, text), a .txt beside each image, or what `holdfast generate` wrote.
+        cache: folder for the generated images; several runs can share one. None keeps them with
+            the task.
+        guidance: classifier-free guidance scale.
+    """
+
+    limits = {**DrawSettings.limits, "images": (0, INFINITY)}
+
+    images: int = 1000
+    draw: Literal["uniform", "balanced"] = "uniform"
+    base: str = "imagenet"
+    template: str = "a photo of a {}."
+    folder: Path | None = None
+    cache: Path | None = None
+    guidance: float = 7.5
+
+
+@dataclass(frozen=True)
+class ContinualAddSettings(Settings):
+    """One more task for a model: its folder -> a new folder of the model that knows it too.
+
+    Args:
+        model: folder of a model with its tasks so far, as this verb writes it; or for the first
+            task an open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
+        task: folder of the task, with train and, if there are, val and test, each of class folders
+            or of images with captions; or a data set (`pocket:digits`).
+        out: folder to write; the model comes into its folder `model`.
+        name: what the task is called; none is its folder's name.
+        templates: sentences with one `{}`, or a list's name: the first trains, all evaluate.
+        pretrained: open_clip's tag for its weights; empty for a model that carries its own.
+        method: how to learn without forgetting: GIFT, or what it is compared with.
+        ensemble: weight of the new model in the average that `wise-ft` makes after the task.
+        generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`.
+        per_class: images per class and split of a data set that is drawn.
+        max_drop: largest drop of accuracy that is accepted on what the model knew (0.02 is two
+            points); none accepts any. If the task costs more, the new weights are averaged with
+            the previous ones, as far as needed; if no average passes, nothing is written.
+        held_out: folders or data sets of tasks that must not suffer (`pocket:things`), several in
+            a list. Earlier tasks and pre-training count by their replay images.
+        seed: of every random choice.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+    """
+
+    limits = {"seed": SEED, "ensemble": (0, 1), "per_class": (1, INFINITY), "max_drop": (0, 1)}
+
+    model: str
+    task: str
+    out: Path = Path("runs/task")
+    name: str | None = None
+    templates: list[str] | str = "a photo of a {}."
+    pretrained: str = "openai"
+    method: Literal["gift", "finetune", "l2", "ewc", "lwf", "wise-ft", "zscl"] = "gift"
+    ensemble: float = 0.8
+    generator: str = DEFAULT_GENERATOR
+    per_class: int | None = None
+    max_drop: float | None = None
+    held_out: list[str] | str = field(default_factory=list)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    train: ContinualTrainSettings = field(default_factory=ContinualTrainSettings)
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class ContinualRunSettings(Settings):
+    """A stream of tasks, one after the other: the accuracy on each task after each.
+
+    Args:
+        stream: file that lists the tasks (YAML or JSON): folders or data sets (`pocket:digits`),
+            each with a name, templates and training settings of its own if needed.
+        out: the run's folder.
+        model: open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
+        pretrained: open_clip's tag for its weights; empty for a model that carries its own.
+        method: how to learn without forgetting: GIFT, or what it is compared with.
+        ensemble: weight of the new model in the average that `wise-ft` makes after each task.
+        generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`.
+        max_drop: largest drop of accuracy that is accepted on what the model knew (0.02 is two
+            points); none accepts any. If a task costs more, the new weights are averaged with the
+            previous ones, as far as needed; if no average passes, the stream stops.
+        held_out: folders or data sets of tasks that must not suffer (`pocket:things`), several in
+            a list. Earlier tasks and pre-training count by their replay images.
+        split: the split of every task to measure on: `val` for choices, `test` for the end.
+        seed: of every random choice.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+    """
+
+    limits = {"seed": SEED, "ensemble": (0, 1), "max_drop": (0, 1)}
+
+    stream: Path
+    out: Path = Path("runs/stream")
+    model: str = "ViT-B-16"
+    pretrained: str = "openai"
+    method: Method = "gift"
+    ensemble: float = 0.8
+    generator: str = DEFAULT_GENERATOR
+    max_drop: float | None = None
+    held_out: list[str] | str = field(default_factory=list)
+    split: Literal["val", "test"] = "test"
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    train: ContinualTrainSettings = field(default_factory=ContinualTrainSettings)
+    seed: int = 0
+    device: str = "auto"

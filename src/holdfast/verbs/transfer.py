@@ -15,7 +15,14 @@ from torch import Tensor
 
 from holdfast import names
 from holdfast.data.batches import ImageBatch, evaluation_batches
-from holdfast.data.folders import LabelledImages, readable, scan, subset, without_images
+from holdfast.data.folders import (
+    LabelledImages,
+    fingerprint,
+    readable,
+    scan,
+    subset,
+    without_images,
+)
 from holdfast.errors import UsageError
 from holdfast.files import derive_seed, replacing, write_json
 from holdfast.generation import Estimate, read_manifest
@@ -42,7 +49,7 @@ from holdfast.runs import Records, check_inputs, environment, open_run, peak_mem
 from holdfast.settings import GenerateSettings, PromptSettings, TrainSettings, TransferSettings
 from holdfast.verbs.generate import generate, generators
 from holdfast.verbs.measure import load
-from holdfast.weights import Weights
+from holdfast.weights import Weights, digest
 
 # Held-out images for `--alpha auto` are asked for in other words than the training images.
 SECOND_STYLE = (
@@ -197,17 +204,10 @@ def resolved(settings: TransferSettings, classes: ClassNames) -> TransferSetting
 
 def inputs(images: LabelledImages, original: Weights) -> dict[str, str]:
     """Hashes of what a run is made from and its settings only name: see `check_inputs`."""
-    pictures = hashlib.sha256()
-    for path, label in zip(images.paths, images.labels, strict=True):
-        place = path.relative_to(images.root)
-        pictures.update(f"{place}\0{path.stat().st_size}\0{label}\n".encode("utf-8", "replace"))
-    tensors = hashlib.sha256()
-    for name, tensor in sorted(original.items()):
-        tensors.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return {
         "class names": hashlib.sha256(repr(images.classes).encode()).hexdigest(),
-        "training images": pictures.hexdigest(),
-        "original weights or head prompts": tensors.hexdigest(),
+        "training images": fingerprint(images),
+        "original weights or head prompts": digest(original),
     }
 
 

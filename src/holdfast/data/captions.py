@@ -1,0 +1,103 @@
+"""Folders of images with captions: a table beside the images, or a text file beside each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from holdfast import names
+from holdfast.data.folders import SUFFIXES, LabelledImages
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.generation.manifest import is_generated, read_manifest
+
+# Hugging Face's image folders are written so: columns `file_name` and `text`.
+TABLES = ("metadata.jsonl", "metadata.csv")
+TEXT = ("text", "caption")
+
+
+def has_captions(folder: Path) -> bool:
+    """Whether images of `folder` come with captions instead of classes."""
+    if any((folder / table).is_file() for table in TABLES):
+        return True
+    return any(p.with_suffix(".txt").is_file() for p in folder.iterdir() if _is_image(p))
+
+
+def read_pairs(folder: Path) -> list[tuple[Path, str]]:
+    """Images and their captions, in the order of the table or by file name.
+
+    They come from `metadata.jsonl` or `metadata.csv` (`file_name`, and `text` or `caption`), from
+    a `.txt` beside each image, or are the prompts of a folder that `holdfast generate` wrote.
+    Raises UsageError for a folder without captions, and for an image that is missing or has none.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"The folder of images with captions {str(folder)!r} does not exist.")
+    if is_generated(folder):
+        manifest = read_manifest(folder)
+        return list(zip(manifest.paths, (r.prompt for r in manifest.records), strict=True))
+    table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    if table is None:
+        if not has_captions(folder):
+            raise UsageError(
+                f"{folder} has no captions; put a {TABLES[0]} there, with file_name and text, or "
+                "a .txt beside each image."
+            )
+        pairs = [(path, _beside(path)) for path in sorted(folder.iterdir()) if _is_image(path)]
+    else:
+        pairs = [_pair(table, number, row) for number, row in enumerate(_rows(table), 1)]
+    for path, caption in pairs:
+        if not caption:
+            raise UsageError(f"The image {path} has no caption; write one, or remove the image.")
+    if not pairs:
+        raise HoldfastError(f"{table or folder} names no images.")
+    return pairs
+
+
+def scan_captions(folder: Path) -> LabelledImages:
+    """Images whose classes are their captions; captions that differ in case only are one."""
+    pairs = read_pairs(folder)
+    first: dict[str, str] = {}
+    for _, caption in pairs:
+        first.setdefault(names.comparable(caption), caption)
+    classes = names.from_names(first.values())
+    label = {key: number for number, key in enumerate(first)}
+    return LabelledImages(
+        [path for path, _ in pairs],
+        [label[names.comparable(caption)] for _, caption in pairs],
+        classes,
+        folder,
+    )
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _beside(path: Path) -> str:
+    """The caption in the text file of an image, on one line."""
+    file = path.with_suffix(".txt")
+    return _one_line(file.read_text(encoding="utf-8-sig")) if file.is_file() else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+        if table.suffix == ".csv":
+            return list(csv.DictReader(text.splitlines()))
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError, csv.Error):
+        raise UsageError(f"{table} cannot be read as a table of images and captions.") from None
+
+
+def _pair(table: Path, number: int, row: dict[str, str]) -> tuple[Path, str]:
+    caption = next((row[key] for key in TEXT if isinstance(row, dict) and key in row), None)
+    if caption is None or "file_name" not in row:
+        raise UsageError(f"Row {number} of {table} must have file_name and text.")
+    path = table.parent / str(row["file_name"])
+    if not path.is_file():
+        raise UsageError(f"Row {number} of {table} names {path}, which does not exist.")
+    return path, _one_line(str(caption or ""))

@@ -1,0 +1,102 @@
+"""What to draw replay images of: names that stand for pre-training, and all earlier tasks' names.
+
+GIFT (arXiv 2503.04229) draws each image's name uniformly from one pool of all of them. A task with
+few names then gets few images; `balanced` gives every earlier task the same number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from holdfast.names import comparable
+
+BASE = "pre-training"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Names of one origin: pre-training, or an earlier task.
+
+    prompts: one for each name, in the same order.
+    """
+
+    origin: str
+    names: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Prompts and how many images to draw of each; every prompt occurs once."""
+
+    prompts: tuple[str, ...]
+    counts: tuple[int, ...]
+
+
+def draw_prompts(
+    sources: Sequence[Source], count: int, how: Literal["uniform", "balanced"], seed: int
+) -> Draw:
+    """Draw `count` prompts with replacement; the same arguments give the same ones.
+
+    sources: pre-training first, then the earlier tasks.
+    how: `uniform` over all different prompts; `balanced` gives half of the images to pre-training
+        and the other half in equal parts to the earlier tasks, uniform within each.
+    """
+    pool: dict[str, str] = {}  # prompts that differ in case or spaces only are one
+    for source in sources:
+        for prompt in source.prompts:
+            pool.setdefault(comparable(prompt), prompt)
+    random = np.random.default_rng(seed)
+    if how == "uniform":
+        keys = list(pool)
+        drawn = [keys[i] for i in random.integers(len(keys), size=count)]
+    else:
+        drawn = []
+        for source, share in zip(sources, shares(count, len(sources) - 1), strict=True):
+            own = list(dict.fromkeys(comparable(prompt) for prompt in source.prompts))
+            drawn += [own[i] for i in random.integers(len(own), size=share)]
+    counted = Counter(drawn)  # in the order of their first drawing
+    return Draw(tuple(pool[key] for key in counted), tuple(counted.values()))
+
+
+def shares(count: int, tasks: int) -> list[int]:
+    """Images for pre-training and for each of `tasks` earlier tasks, balanced."""
+    if tasks == 0:
+        return [count]
+    half = count // 2
+    return [count - half, *(half // tasks + (place < half % tasks) for place in range(tasks))]
+
+
+def coverage(sources: Sequence[Source], prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """What each source got: its names, how many of them were drawn, images, share of all images.
+
+    prompts: that of each image. An image whose prompt several sources have counts for each, so
+    the shares can exceed one together; they fall short of it where captions are nobody's prompts.
+    """
+    drawn = Counter(comparable(prompt) for prompt in prompts)
+    rows = []
+    for source in sources:
+        own = {comparable(prompt) for prompt in source.prompts} & drawn.keys()
+        images = sum(drawn[key] for key in own)
+        rows.append(
+            {
+                "source": source.origin,
+                "names": len(source.names),
+                "names_drawn": len(own),
+                "images": images,
+                "share": images / max(1, len(prompts)),
+            }
+        )
+    return rows
+
+
+def images_of(source: Source, prompts: Sequence[str]) -> dict[int, int]:
+    """{place of an image: index of its name in the source}, for the images that are its."""
+    name = {comparable(prompt): index for index, prompt in enumerate(source.prompts)}
+    keys = (comparable(prompt) for prompt in prompts)
+    return {place: name[key] for place, key in enumerate(keys) if key in name}

@@ -1,0 +1,242 @@
+"""Streams of tasks: a file that lists them, and a task's folder -> its images, split by split.
+
+A stream file, YAML or JSON, is a list of tasks, or a mapping with that list under `tasks`:
+
+    - pocket:letters                     # a data set by name, or a folder
+    - folder: data/aircraft
+      templates: aircraft                # the first one trains, all of them evaluate
+      learning_rate: 5e-5                # any training setting, for this task alone
+
+A task's folder holds `train` and, if it has them, `val` and `test`; or it is the training split
+itself. A split holds class folders, or images with captions (see `holdfast.data.captions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from holdfast import names
+from holdfast.data.captions import has_captions, scan_captions
+from holdfast.data.folders import LabelledImages, scan, without_images
+from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.names import ClassNames
+from holdfast.prompts import expand_templates
+from holdfast.settings import ContinualTrainSettings
+
+SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+DATASET = ":"  # a data set's name is its family and its own, `pocket:digits`
+TEMPLATE = "a photo of a {}."
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A task as a stream names it.
+
+    place: its folder, or a data set's name; templates: sentences with one `{}`, or a list's name;
+    per_class: images per class and split of a data set that is drawn; train: training settings
+    that hold for this task alone.
+    """
+
+    name: str
+    place: str
+    templates: list[str] | str = TEMPLATE
+    per_class: int | None = None
+    train: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_dataset(self) -> bool:
+        return is_dataset(self.place)
+
+
+def is_dataset(place: str) -> bool:
+    """Whether a place is a data set's name and no folder."""
+    return DATASET in place and not Path(place).exists()
+
+
+def task_name(place: str) -> str:
+    """What a task is called if nobody says otherwise: its folder, or its data set."""
+    return place.partition(DATASET)[2] if is_dataset(place) else Path(place).absolute().name
+
+
+def check_place(place: str, datasets: Collection[str]) -> None:
+    """Raise UsageError for a data set that is not one of `datasets` and for a missing folder."""
+    if is_dataset(place):
+        if place not in datasets:
+            raise UsageError(
+                f"There is no data set {place!r}{near(place, datasets)}; give one of "
+                f"{', '.join(datasets)}, or a folder."
+            )
+    elif not Path(place).is_dir():
+        raise UsageError(f"The task's folder {place!r} does not exist.")
+
+
+def read_stream(path: Path, datasets: Collection[str]) -> list[TaskSource]:
+    """The tasks of a stream file, in its order; folders are relative to the file.
+
+    datasets: the names that can stand for a folder. Raises UsageError, naming the task, for what
+    cannot be read, unknown keys, data sets and settings, missing folders and names given twice.
+    """
+    import yaml
+
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"The stream file {str(path)!r} cannot be read: {reason}.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        raise UsageError(f"The stream file {path} is neither YAML nor JSON{place}.") from None
+    listed = value.get("tasks") if isinstance(value, dict) else value
+    if not isinstance(listed, list) or not listed:
+        raise UsageError(f"The stream file {path} lists no tasks; see `holdfast continual run`.")
+    tasks: list[TaskSource] = []
+    for number, entry in enumerate(listed, 1):
+        try:
+            task = _task(entry, path.parent)
+            check_place(task.place, datasets)
+        except UsageError as error:
+            raise UsageError(f"{path}, task {number}: {error}") from None
+        tasks.append(task)
+    known: dict[str, str] = {}
+    for task in tasks:
+        other = known.setdefault(names.comparable(task.name), task.place)
+        if other is not task.place:
+            raise UsageError(f"{path} has two tasks called {task.name!r}; give one a `name`.")
+    return tasks
+
+
+def _task(entry: Any, root: Path) -> TaskSource:
+    if isinstance(entry, str):
+        entry = {"dataset" if is_dataset(entry) else "folder": entry}
+    if not isinstance(entry, dict):
+        raise UsageError(f"{entry!r} is no task; write a folder, a data set, or keys and values.")
+    entry = dict(entry)
+    if ("folder" in entry) == ("dataset" in entry):
+        raise UsageError("A task has one `folder` or one `dataset`.")
+    if "folder" in entry:
+        place = str((root / str(entry.pop("folder"))).absolute())
+    else:
+        place = str(entry.pop("dataset"))
+        if DATASET not in place:
+            raise UsageError(f"There is no data set {place!r}; a folder is given as `folder`.")
+    per_class = entry.pop("per_class", None)
+    if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
+        raise UsageError(f"per_class is {per_class!r}; it must be at least 1.")
+    if per_class is not None and not is_dataset(place):
+        raise UsageError("per_class is for data sets; a folder is used as a whole.")
+    templates = entry.pop("templates", TEMPLATE)
+    expand_templates(templates)
+    return TaskSource(
+        name=str(entry.pop("name", task_name(place))),
+        place=place,
+        templates=templates,
+        per_class=per_class,
+        train=training_settings(entry),
+    )
+
+
+def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of one task with the types of `ContinualTrainSettings`.
+
+    Raises UsageError for unknown names and values that do not fit.
+    """
+    hints = get_type_hints(ContinualTrainSettings)
+    known = {each.name for each in fields(ContinualTrainSettings)}
+    for name in given:
+        if name not in known:
+            raise UsageError(f"A task has no setting {name!r}{near(str(name), known)}.")
+    found = {name: _typed(name, value, hints[name]) for name, value in given.items()}
+    replace(ContinualTrainSettings(), **found)  # checks the limits
+    return found
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """`value` as the type of a setting; YAML reads `5e-5` as text."""
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(get_args(hint))}.")
+    try:
+        if isinstance(value, bool) or (hint is int and int(value) != float(value)):
+            raise ValueError
+        return hint(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} is {value!r}; it must be a number.") from None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task's images, split by split; val and test are None where the folder has none.
+
+    templates: sentences with one `{}`; the first one trains, all of them evaluate.
+    The splits of class folders share their classes. With captions each split has its own captions
+    as classes, and every caption is its own prompt.
+    """
+
+    name: str
+    templates: tuple[str, ...]
+    train: LabelledImages
+    val: LabelledImages | None = None
+    test: LabelledImages | None = None
+    captions: bool = False
+
+    @property
+    def classes(self) -> ClassNames:
+        """The classes that training tells apart."""
+        return self.train.classes
+
+    def training_prompts(self) -> list[str]:
+        """One for each class."""
+        return [self.templates[0].replace("{}", name) for name in self.classes]
+
+    def evaluation_prompts(self, data: LabelledImages) -> list[list[str]]:
+        """All of each class of one of the splits."""
+        return [[each.replace("{}", name) for each in self.templates] for name in data.classes]
+
+
+def open_task(name: str, folder: Path, templates: list[str] | str = TEMPLATE) -> Task:
+    """The splits of a task's folder.
+
+    Raises UsageError or HoldfastError, naming the folder, for one without images, for classes that
+    the training split lacks, for two classes with one name, and for a class without images.
+    """
+    places = split_folders(folder)
+    training = places["train"]
+    if training is None:
+        raise UsageError(f"{folder} has no folder train; put the task's training images there.")
+    captions = has_captions(training)
+    train = scan_captions(training) if captions else scan(training)
+    if missing := without_images(train):
+        raise HoldfastError(f"{training} has no image of {', '.join(map(repr, missing[:5]))}.")
+    rest: dict[str, LabelledImages | None] = {}
+    for split in ("val", "test"):
+        place = places[split]
+        if place is None:
+            rest[split] = None
+        else:
+            rest[split] = scan_captions(place) if captions else scan(place, train.classes)
+    known = ("{}",) if captions else tuple(expand_templates(templates))
+    return Task(name, known, train, rest["val"], rest["test"], captions)
+
+
+def split_folders(folder: Path) -> dict[str, Path | None]:
+    """Where each split lies; a folder of anything but splits is the training split."""
+    entries = {e.name for e in folder.iterdir() if e.is_dir() and not names.is_ignored(e.name)}
+    spellings = {spelling for each in SPLITS.values() for spelling in each}
+    if not entries or not entries <= spellings:
+        return {"train": folder, "val": None, "test": None}
+    found: dict[str, Path | None] = {}
+    for split, spelt in SPLITS.items():
+        present = [folder / spelling for spelling in spelt if spelling in entries]
+        if len(present) > 1:
+            raise UsageError(f"{folder} has {present[0].name} and {present[1].name}; keep one.")
+        found[split] = present[0] if present else None
+    return found

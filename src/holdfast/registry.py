@@ -1,0 +1,148 @@
+"""A model that remembers its tasks: an open_clip folder with `tasks.json` beside the weights.
+
+Months later nothing but this folder is needed to add another task. It is never changed: adding
+reads one folder and writes a new one, which appears under its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import read_json, sha256, write_json
+from holdfast.models import CLIP
+from holdfast.names import comparable
+
+TASKS, WEIGHTS = "tasks.json", "open_clip_model.safetensors"
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A task that the model has learnt.
+
+    templates: sentences with one `{}`; the first trained, all of them evaluate.
+    captions: whether `classes` are captions of images and no names.
+    seed: from which the task's own seed derives; settings: training and replay as they were.
+    data: hashes and numbers of the images of each split; replay: the images that stood for what
+    the model knew before, with their coverage.
+    weights: SHA-256 of the weights' file after the task; scores: what was measured after it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+    captions: bool
+    method: str
+    seed: int
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    replay: dict[str, Any] | None
+    weights: str = ""
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    def training_prompts(self) -> tuple[str, ...]:
+        """One for each class."""
+        return tuple(self.templates[0].replace("{}", name) for name in self.classes)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What a model has learnt, in order.
+
+    base: the model before the first task: `model` and `pretrained` as they were given, and
+    `weights`, the digest of its tensors.
+    """
+
+    base: dict[str, str]
+    tasks: tuple[Learnt, ...] = ()
+
+    def check_new(self, name: str) -> None:
+        """Raise UsageError if there is a task of that name."""
+        for task in self.tasks:
+            if comparable(task.name) == comparable(name):
+                raise UsageError(
+                    f"The model has learnt a task called {task.name!r} already; give the new one "
+                    "another name with --name."
+                )
+
+    def shared_classes(self, classes: tuple[str, ...]) -> dict[str, str]:
+        """{class: the first earlier task that has a class of that name}."""
+        known: dict[str, str] = {}
+        for task in self.tasks:
+            for name in () if task.captions else task.classes:
+                known.setdefault(comparable(name), task.name)
+        return {name: known[comparable(name)] for name in classes if comparable(name) in known}
+
+    def with_task(self, *tasks: Learnt) -> Registry:
+        """The registry after more tasks."""
+        return replace(self, tasks=(*self.tasks, *tasks))
+
+
+def find(model: str) -> Path | None:
+    """The folder of a model that remembers, if `model` is one or a run that holds one."""
+    for folder in (Path(model), Path(model) / "model"):
+        if (folder / TASKS).is_file():
+            return folder
+    return None
+
+
+def read(folder: Path) -> Registry:
+    """The registry of a model's folder.
+
+    Raises HoldfastError if it cannot be read, or does not belong to the weights beside it.
+    """
+    value = read_json(folder / TASKS)
+    try:
+        known = {each.name for each in fields(Learnt)}
+        tasks = []
+        for entry in value["tasks"]:
+            if set(entry) != known:
+                raise KeyError
+            lists = {key: tuple(entry[key]) for key in ("classes", "templates")}
+            tasks.append(Learnt(**entry | lists))
+        registry = Registry(dict(value["base"]), tuple(tasks))
+        expected = tasks[-1].weights
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise HoldfastError(
+            f"{folder / TASKS} is no registry of this version; give another model's folder."
+        ) from None
+    weights = folder / WEIGHTS
+    if not weights.is_file() or sha256(weights) != expected:
+        raise HoldfastError(
+            f"The weights in {folder} are not those that its {TASKS} describes; restore the "
+            "folder from a copy, or make the model again."
+        )
+    return registry
+
+
+def save(clip: CLIP, registry: Registry, folder: Path) -> None:
+    """Write a model's folder, which appears when it is whole.
+
+    The hash of the weights goes to the last task of the registry. Raises UsageError if there is
+    such a folder already.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} exists already; give another folder.")
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a start that was killed
+    clip.save(partial)
+    last = replace(registry.tasks[-1], weights=sha256(partial / WEIGHTS))
+    write(replace(registry, tasks=(*registry.tasks[:-1], last)), partial)
+    partial.replace(folder)
+
+
+def write(registry: Registry, folder: Path) -> None:
+    """Write the registry beside the weights."""
+    tasks = [asdict(task) for task in registry.tasks]
+    write_json(folder / TASKS, {"base": registry.base, "tasks": tasks})
+
+
+def note_scores(folder: Path, scores: dict[str, Any]) -> None:
+    """Put what was measured after the last task into the registry."""
+    registry = read(folder)
+    last = registry.tasks[-1]
+    last = replace(last, scores=last.scores | scores)
+    write(replace(registry, tasks=(*registry.tasks[:-1], last)), folder)

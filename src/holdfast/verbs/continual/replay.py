@@ -1,0 +1,119 @@
+"""Images that stand for what the model knows: drawn for the task, or the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from holdfast import names
+from holdfast.data.captions import read_pairs
+from holdfast.data.replay import BASE, Source, coverage, draw_prompts
+from holdfast.errors import UsageError
+from holdfast.files import derive_seed
+from holdfast.generation import generate_images
+from holdfast.generation.pipeline import find
+from holdfast.pocket.world import CLASSES
+from holdfast.prompts import expand_templates, imagenet_names
+from holdfast.registry import Registry
+from holdfast.settings import ContinualAddSettings, ReplaySettings
+from holdfast.verbs.generate import generators
+
+
+@dataclass(frozen=True)
+class ReplayImages:
+    """Images, the prompt of each, and where the prompts come from."""
+
+    paths: list[Path]
+    prompts: list[str]
+    sources: list[Source]
+    redrawn: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """What there is to say about them."""
+        digest = hashlib.sha256()
+        for path, prompt in zip(self.paths, self.prompts, strict=True):
+            digest.update(f"{path.stat().st_size}\0{prompt}\n".encode())
+        return {
+            "images": len(self.paths),
+            "prompts": len(set(self.prompts)),
+            "redrawn": self.redrawn,
+            "sha256": digest.hexdigest(),
+            "coverage": coverage(self.sources, self.prompts),
+        }
+
+
+def known_sources(registry: Registry, settings: ReplaySettings) -> list[Source]:
+    """Names that stand for pre-training, then those of each task learnt so far."""
+    base = base_names(settings.base)
+    [template, *_] = expand_templates(settings.template)
+    prompts = tuple(template.replace("{}", name) for name in base)
+    return [
+        Source(BASE, base, prompts),
+        *(Source(task.name, task.classes, task.training_prompts()) for task in registry.tasks),
+    ]
+
+
+def base_names(given: str) -> tuple[str, ...]:
+    """ImageNet's names, those of pocket's things, or the names of a file."""
+    if given == "imagenet":
+        return tuple(imagenet_names())
+    if given == "pocket":
+        return CLASSES["things"]
+    if Path(given).is_file():
+        return names.read(Path(given)).names
+    raise UsageError(f"The names {given!r} are no file; give one, or `imagenet` or `pocket`.")
+
+
+def replay_images(
+    sources: list[Source], settings: ContinualAddSettings, seed: int, out: Path
+) -> ReplayImages:
+    """Draw images for the prompts of `sources`, or take those of the user's folder.
+
+    Images that were drawn before with the same settings, in `out` or in the cache, are used again.
+    """
+    replay = settings.replay
+    if replay.folder is not None:
+        pairs = chosen_pairs(replay, seed)
+        return ReplayImages([path for path, _ in pairs], [text for _, text in pairs], sources)
+    draw = draw_prompts(sources, replay.images, replay.draw, derive_seed(seed, "prompts"))
+    classes = names.from_names(draw.prompts)
+    generator = generators(settings.generator)
+    folder = out / "replay"
+    if replay.cache is not None:
+        what = [draw.prompts, draw.counts, [str(s) for s in find(generator)], seed]
+        what += [replay.guidance, replay.steps, replay.size, replay.precision]
+        folder = replay.cache / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+    manifest = generate_images(
+        classes,
+        [[prompt] for prompt in draw.prompts],
+        draw.counts,
+        folder,
+        generator,
+        replay,
+        seed=derive_seed(seed, "images"),
+        device=settings.device,
+    )
+    prompts = [record.prompt for record in manifest.records]
+    return ReplayImages(manifest.paths, prompts, sources, manifest.redraws)
+
+
+def chosen_pairs(settings: ReplaySettings, seed: int) -> list[tuple[Path, str]]:
+    """`settings.images` pairs of the user's folder, drawn without replacement; all if fewer."""
+    assert settings.folder is not None
+    pairs = read_pairs(settings.folder)
+    if len(pairs) <= settings.images:
+        return pairs
+    order = np.random.default_rng(derive_seed(seed, "pairs")).permutation(len(pairs))
+    return [pairs[i] for i in sorted(order[: settings.images].tolist())]
+
+
+def count(settings: ReplaySettings) -> int:
+    """How many replay images there will be. Raises UsageError for an unusable folder."""
+    if settings.folder is None or settings.images == 0:
+        return settings.images
+    return min(settings.images, len(read_pairs(settings.folder)))

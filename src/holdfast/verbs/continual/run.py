@@ -1,0 +1,222 @@
+"""`holdfast continual run`: a stream of tasks, one after the other, and the accuracy matrix.
+
+Each task is what `holdfast continual add` does, from the folder that the task before left.
+
+out/tasks/01-name/    a task: see `step`; scores-test.json holds its row of the matrix
+out/data/             data sets that are drawn
+out/matrix.csv, matrix-union.csv, result.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from holdfast import names, registry
+from holdfast.data.streams import Task, TaskSource, read_stream
+from holdfast.errors import UsageError
+from holdfast.files import read_json, write_json
+from holdfast.models import CLIP
+from holdfast.runs import Records, check_inputs, environment, open_run, peak_memory, plain
+from holdfast.settings import ContinualAddSettings, ContinualRunSettings
+from holdfast.verbs.continual import step as steps
+from holdfast.verbs.continual.joint import learn_jointly
+from holdfast.verbs.continual.matrix import Rows, matrices, write_csv
+from holdfast.verbs.continual.places import DATASETS, open_source
+from holdfast.verbs.continual.plans import PLANS
+from holdfast.verbs.continual.scores import Exam, exam, measure
+from holdfast.verbs.measure import load
+from holdfast.weights import digest
+
+ZERO_SHOT, JOINT = "zero-shot", "joint"
+FREE = (*steps.FREE, *steps.GATE, "split")  # each task checks for itself what it depends on
+TRAINING_POINTS = 100  # of a task's training curve in the result
+
+
+def run(settings: ContinualRunSettings) -> dict[str, Any]:
+    """Learn the tasks of a stream in order and measure each model on all of them.
+
+    Everything is kept in `settings.out`; run again with the same settings, it goes on where it
+    stopped. Returns what `result.json` holds.
+    """
+    sources = read_stream(settings.stream, DATASETS)
+    check(settings, sources)
+    out = settings.out
+    clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
+    open_run(out, replace(settings, stream=settings.stream.absolute()), FREE)
+    check_inputs(out, {"tasks": fingerprint(sources)})
+    tasks = [open_source(source, out / "data") for source in sources]
+    bench = Bench(settings, tasks)
+    start = digest(clip.model.state_dict())
+    rows: Rows = {ZERO_SHOT: bench.row(out, start, lambda: clip)}
+    taken: list[steps.Step] = []
+    if settings.method == ZERO_SHOT:
+        rows |= {task.name: rows[ZERO_SHOT] for task in tasks}
+    elif settings.method == JOINT:
+        folder = learn_jointly(settings, clip, start, sources, tasks, out / "tasks" / JOINT)
+        rows[JOINT] = bench.model_row(folder)
+    else:
+        del clip
+        for position, task in enumerate(tasks):
+            taken.append(steps.take(add_settings(settings, sources, position), out / "data"))
+            rows[task.name] = bench.model_row(taken[-1].model)
+    result = plain(record(settings, tasks, rows, taken, bench))
+    write_csv(out / "matrix.csv", rows, [task.name for task in tasks], "top1")
+    write_csv(out / "matrix-union.csv", rows, [task.name for task in tasks], "union_top1")
+    write_json(out / "result.json", result)
+    return result
+
+
+def check(settings: ContinualRunSettings, sources: Sequence[TaskSource]) -> None:
+    """Raise UsageError or HoldfastError for what is wrong with the stream, before anything is made.
+
+    Data sets are not looked at, since they are drawn into the run's folder.
+    """
+    if settings.max_drop is not None and settings.method not in PLANS:
+        raise UsageError(f"There is no gate for {settings.method}; leave out max_drop.")
+    for position, source in enumerate(sources):
+        if settings.method in PLANS:
+            steps.check(add_settings(settings, sources, position), source, None)
+        if not source.is_dataset:
+            split(open_source(source, settings.out), settings)
+
+
+def split(task: Task, settings: ContinualRunSettings) -> Exam:
+    """The images to measure on. Raises UsageError if the task has none."""
+    found = exam(task, settings.split)
+    if found is None:
+        raise UsageError(
+            f"The task {task.name!r} has no split {settings.split!r} to be measured on; add a "
+            f"folder {settings.split} to it, or take the other of val and test with --split."
+        )
+    return found
+
+
+def fingerprint(sources: Sequence[TaskSource]) -> str:
+    """SHA-256 of what a stream file says."""
+    return hashlib.sha256(json.dumps([asdict(each) for each in sources]).encode()).hexdigest()
+
+
+def add_settings(
+    settings: ContinualRunSettings, sources: Sequence[TaskSource], position: int
+) -> ContinualAddSettings:
+    """The settings of `continual add` for one task of the stream."""
+    source = sources[position]
+    before = folder_of(settings.out, sources, position - 1) / "model" if position else None
+    return ContinualAddSettings(
+        model=str(before or settings.model),
+        task=source.place,
+        out=folder_of(settings.out, sources, position),
+        name=source.name,
+        templates=source.templates,
+        pretrained=settings.pretrained,
+        method=settings.method,  # type: ignore[arg-type]
+        ensemble=settings.ensemble,
+        generator=settings.generator,
+        per_class=source.per_class,
+        max_drop=settings.max_drop,
+        held_out=settings.held_out,
+        replay=settings.replay,
+        train=replace(settings.train, **source.train),
+        seed=settings.seed,
+        device=settings.device,
+    )
+
+
+def folder_of(out: Path, sources: Sequence[TaskSource], position: int) -> Path:
+    """The folder of one task of the stream."""
+    return out / "tasks" / f"{position + 1:02d}-{names.make_id(sources[position].name)}"
+
+
+class Bench:
+    """Measures models on all tasks of the stream; a row that was measured before is read."""
+
+    def __init__(self, settings: ContinualRunSettings, tasks: Sequence[Task]) -> None:
+        self.settings = settings
+        self.exams = [split(task, settings) for task in tasks]
+        self.vocabulary = [
+            pair
+            for each in self.exams
+            if not each.captions
+            for pair in zip(each.classes, each.prompts, strict=True)
+        ]
+        self.seconds = 0.0
+
+    def model_row(self, model: Path) -> dict[str, dict[str, Any]]:
+        """Scores of a model's folder, which are also put into its registry."""
+        weights = registry.read(model).tasks[-1].weights
+        place = f"local-dir:{model}"
+        found = self.row(model.parent, weights, lambda: load(place, "", self.settings.device, 0))
+        registry.note_scores(model, {self.settings.split: found})
+        return found
+
+    def row(self, folder: Path, weights: str, clip: Any) -> dict[str, dict[str, Any]]:
+        """Scores by task; `clip()` gives the model if they are not in `folder` yet."""
+        path = folder / f"scores-{self.settings.split}.json"
+        if path.exists():
+            earlier = read_json(path)
+            if earlier["weights"] == weights:
+                return earlier["tasks"]
+        start = time.monotonic()
+        model: CLIP = clip()
+        found = measure(model, self.exams, self.vocabulary, self.settings.train)
+        self.seconds += time.monotonic() - start
+        write_json(path, {"weights": weights, "tasks": found})
+        return found
+
+
+def record(
+    settings: ContinualRunSettings,
+    tasks: Sequence[Task],
+    rows: Rows,
+    taken: Sequence[steps.Step],
+    bench: Bench,
+) -> dict[str, Any]:
+    """What `result.json` holds."""
+    return {
+        "kind": "continual",
+        "title": f"A stream of {len(tasks)} tasks, {settings.method}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": plain(asdict(settings)),
+        "environment": environment(),
+        "method": settings.method,
+        "tasks": [
+            {
+                "name": task.name,
+                "classes": list(task.classes.names),
+                "templates": list(task.templates),
+                "captions": task.captions,
+                "images": {name: len(images) for name, images in steps.splits(task)},
+            }
+            for task in tasks
+        ],
+        **matrices(rows, [task.name for task in tasks], settings.split),
+        "steps": [
+            {**each.record, "training": thinned(Records(each.out / "records.jsonl").read())}
+            for each in taken
+        ],
+        "notes": [f"{each.task.name}: {note}" for each in taken for note in each.record["notes"]],
+        "costs": {
+            "generation_seconds": total(taken, "generation_seconds"),
+            "training_seconds": total(taken, "training_seconds"),
+            "evaluation_seconds": bench.seconds,
+            "peak_memory_bytes": peak_memory(),
+        },
+    }
+
+
+def total(taken: Sequence[steps.Step], cost: str) -> float:
+    """A cost of all tasks together."""
+    return sum(each.record["costs"][cost] for each in taken)
+
+
+def thinned(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Evenly spaced records, the last among them."""
+    every = max(1, -(-len(records) // TRAINING_POINTS))
+    return list(records[::-every][::-1])
