@@ -30,22 +30,6 @@ from holdfast.models import (
 )
 
 
-@dataclass
-class TaughtBatch:
-    """Images of one step with the teacher's answers.
-
-    images: (batch, 3, height, width), as the student wants them, or its features (batch, width)
-    where only what follows the backbone learns; teacher_images: (batch, dim), the teacher's
-    embeddings of the same images; teacher_text: (batch, dim), those of their labels; labels:
-    (batch,), for what learns from labels themselves.
-    """
-
-    images: Tensor
-    teacher_images: Tensor
-    teacher_text: Tensor
-    labels: Tensor | None = None
-
-
 class Student(nn.Module):
     """A vision backbone and its projection into the teacher's embedding space.
 

@@ -2,19 +2,27 @@
 
 The student is a pre-trained backbone with a linear projection into the teacher's embedding space.
 Align: only the projection learns; distill: only the backbone does; both have one objective.
+Predict: cosine similarities with the teacher's text embeddings, times its logit scale.
+
+Self-distillation, VL2V-SD: the student is the teacher's own image tower. It needs no alignment,
+and all of it learns, its projection too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from holdfast.data.taught import TaughtBatch
+from holdfast.harness import Fold
 from holdfast.losses import cosine_loss
+from holdfast.models import Classifier, head_of
 from holdfast.settings import Optimisation
-from holdfast.students import Student, TaughtBatch
-from holdfast.train import Batches, Objective, fit
+from holdfast.students import Student
+from holdfast.train import Batches, Companion, Objective, fit
 
 
 def objective(image_weight: float) -> Objective:
@@ -38,11 +46,61 @@ def train(
     optimisation: Optimisation,
     *,
     seed: int,
+    checkpoint: Path | None = None,
+    checkpoint_minutes: float = 5.0,
+    companion: Companion | None = None,
     record: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """One stage, in place. Align: the projection learns; distill: the backbone does."""
     student.projection.requires_grad_(part == "projection")
     student.backbone.requires_grad_(part == "backbone")
-    label = "aligning" if part == "projection" else "distilling"
-    step = objective(image_weight)
-    fit(student, batches, step, optimisation, seed=seed, record=record, label=label)
+    fit(
+        student,
+        batches,
+        objective(image_weight),
+        optimisation,
+        seed=seed,
+        checkpoint=checkpoint,
+        checkpoint_minutes=checkpoint_minutes,
+        companion=companion,
+        record=record,
+        label="aligning" if part == "projection" else "distilling",
+    )
+
+
+def distill(fold: Fold, image_weight: float) -> Classifier:
+    """Align, then distill; the text embeddings are the head.
+
+    On stored views the first stage sees features that are computed once, and no image.
+    """
+    settings = fold.settings
+    tower, student = fold.student(projected=True)
+    head = head_of(fold.world.text, fold.world.logit_scale).requires_grad_(False)
+    projects = any(True for _ in student.projection.parameters())
+    if projects and settings.views:
+        aligned = Student(nn.Identity(), student.projection)
+        batches: Batches = fold.features("align", settings.align, student.backbone, asks=True)
+        validate = fold.validator(lambda x: head(student.projection(x)), student.backbone)
+    elif projects:
+        aligned = student
+        batches = fold.batches("align", settings.align, asks=True)
+        validate = fold.validator(lambda x: head(student(x)))
+    if projects:
+        fold.stage(
+            "align",
+            aligned,
+            settings.align,
+            validate,
+            lambda **kept: train(
+                aligned, "projection", batches, image_weight, settings.align, **kept
+            ),
+        )
+    seen = fold.batches("distill", settings.train, asks=True)
+    fold.stage(
+        "distill",
+        student,
+        settings.train,
+        fold.validator(lambda x: head(student(x))),
+        lambda **kept: train(student, "backbone", seen, image_weight, settings.train, **kept),
+    )
+    return fold.classifier(tower, head)
