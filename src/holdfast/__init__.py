@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "HoldfastError",
     "UsageError",
+    "continual_add",
+    "continual_run",
     "evaluate",
     "generate",
     "load_classifier",
@@ -69,6 +71,30 @@ def predict(
     paths = [images] if isinstance(images, str | Path) else images
     chosen = settings.PredictSettings(Path(classifier), [Path(p) for p in paths], **options)
     return verbs.predict(chosen)
+
+
+def continual_add(
+    model: Path | str, task: Path | str, out: Path | str, **options: Any
+) -> dict[str, Any]:
+    """Add a task to a model that keeps learning; the new one comes into `out / "model"`.
+
+    model: a model's name, or the folder of a model that tasks were added to. The options are the
+    fields of `holdfast.settings.ContinualAddSettings`; returns what `result.json` holds.
+    """
+    from holdfast.verbs import continual
+
+    return continual.add(settings.ContinualAddSettings(str(model), str(task), Path(out), **options))
+
+
+def continual_run(stream: Path | str, out: Path | str, **options: Any) -> dict[str, Any]:
+    """Learn a stream of tasks and measure each model on all of them.
+
+    The options are the fields of `holdfast.settings.ContinualRunSettings`; returns what
+    `result.json` holds.
+    """
+    from holdfast.verbs import continual
+
+    return continual.run(settings.ContinualRunSettings(Path(stream), Path(out), **options))
 
 
 def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:

@@ -68,13 +68,14 @@ class Registry:
                     "another name with --name."
                 )
 
-    def shared_classes(self, classes: tuple[str, ...]) -> dict[str, str]:
-        """{class: the first earlier task that has a class of that name}."""
-        known: dict[str, str] = {}
+    def shared_classes(self, classes: tuple[str, ...]) -> dict[str, list[str]]:
+        """{earlier task: those of `classes` that it has too}, without tasks that share none."""
+        found: dict[str, list[str]] = {}
         for task in self.tasks:
-            for name in () if task.captions else task.classes:
-                known.setdefault(comparable(name), task.name)
-        return {name: known[comparable(name)] for name in classes if comparable(name) in known}
+            known = set() if task.captions else {comparable(name) for name in task.classes}
+            if both := [name for name in classes if comparable(name) in known]:
+                found[task.name] = both
+        return found
 
     def with_task(self, *tasks: Learnt) -> Registry:
         """The registry after more tasks."""

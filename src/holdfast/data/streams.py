@@ -105,11 +105,11 @@ def read_stream(path: Path, datasets: Collection[str]) -> list[TaskSource]:
         except UsageError as error:
             raise UsageError(f"{path}, task {number}: {error}") from None
         tasks.append(task)
-    known: dict[str, str] = {}
+    known: set[str] = set()
     for task in tasks:
-        other = known.setdefault(names.comparable(task.name), task.place)
-        if other is not task.place:
+        if names.comparable(task.name) in known:
             raise UsageError(f"{path} has two tasks called {task.name!r}; give one a `name`.")
+        known.add(names.comparable(task.name))
     return tasks
 
 
@@ -206,13 +206,18 @@ def open_task(name: str, folder: Path, templates: list[str] | str = TEMPLATE) ->
     """The splits of a task's folder.
 
     Raises UsageError or HoldfastError, naming the folder, for one without images, for classes that
-    the training split lacks, for two classes with one name, and for a class without images.
+    the training split lacks, for two classes with one name, for a class without images, and for
+    templates of captions.
     """
     places = split_folders(folder)
     training = places["train"]
     if training is None:
         raise UsageError(f"{folder} has no folder train; put the task's training images there.")
     captions = has_captions(training)
+    if captions and templates != TEMPLATE:
+        raise UsageError(
+            f"{folder} has captions, which are prompts themselves; leave out templates."
+        )
     train = scan_captions(training) if captions else scan(training)
     if missing := without_images(train):
         raise HoldfastError(f"{training} has no image of {', '.join(map(repr, missing[:5]))}.")

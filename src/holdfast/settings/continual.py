@@ -164,7 +164,8 @@ class ContinualRunSettings(Settings):
 
     Args:
         stream: file that lists the tasks (YAML or JSON): folders or data sets (`pocket:digits`),
-            each with a name, templates and training settings of its own if needed.
+            each with a name, templates and training settings of its own if needed; or `pocket` or
+            `pocket-2`, two orders of the embedded world's tasks.
         out: the run's folder.
         model: open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
         pretrained: open_clip's tag for its weights; empty for a model that carries its own.

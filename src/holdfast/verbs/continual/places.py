@@ -6,13 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast import pocket
-from holdfast.data.streams import Task, TaskSource, check_place, open_task, task_name
+from holdfast.data.streams import (
+    Task,
+    TaskSource,
+    check_place,
+    open_task,
+    read_stream,
+    task_name,
+)
 from holdfast.errors import UsageError
+from holdfast.files import read_json, write_json
 from holdfast.pocket.tasks import Split
 
 FAMILY = "pocket:"
 DATASETS = tuple(f"{FAMILY}{task}" for task in pocket.TASKS)
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+# Streams that come along, by name.
+STREAMS = {
+    "pocket": ("letters", "textures", "digits", "shapes", "things"),
+    "pocket-2": ("things", "digits", "textures", "letters", "shapes"),
+}
+VALIDATION = 4  # one in so many training images of a data set that has no validation images
+
+
+def sources_of(stream: Path) -> list[TaskSource]:
+    """The tasks of a stream file, or of a stream that comes along."""
+    if str(stream) in STREAMS and not stream.exists():
+        return [TaskSource(task, f"{FAMILY}{task}") for task in STREAMS[str(stream)]]
+    return read_stream(stream, DATASETS)
 
 
 def open_source(source: TaskSource, root: Path) -> Task:
@@ -26,11 +47,23 @@ def drawn(source: TaskSource, root: Path) -> Path:
     task = source.place.removeprefix(FAMILY)
     folder = root / f"{task.replace('/', '-')}-{source.per_class or 'all'}"
     for split in SPLITS:
-        if split == "val" and task == "digits":
-            continue  # the real digits have none
-        if not (folder / split / "classes.json").exists():  # it is written last
+        if (folder / split / "classes.json").exists():  # it is written last
+            continue
+        if task == "digits" and split == "val":
+            take_validation(folder)
+        else:
             pocket.write_task(task, folder / split, source.per_class, split)
     return folder
+
+
+def take_validation(folder: Path) -> None:
+    """Move every few training images of each class to the validation split."""
+    for path in sorted((folder / "train").glob("*/*.png")):
+        if int(path.stem) % VALIDATION == VALIDATION - 1:
+            place = folder / "val" / path.parent.name / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+    write_json(folder / "val" / "classes.json", read_json(folder / "train" / "classes.json"))
 
 
 def held_out_sources(given: Sequence[str] | str) -> list[TaskSource]:

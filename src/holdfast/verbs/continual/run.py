@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import names, registry
-from holdfast.data.streams import Task, TaskSource, read_stream
+from holdfast.data.streams import Task, TaskSource
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
 from holdfast.models import CLIP
@@ -28,7 +28,7 @@ from holdfast.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.joint import learn_jointly
 from holdfast.verbs.continual.matrix import Rows, matrices, write_csv
-from holdfast.verbs.continual.places import DATASETS, open_source
+from holdfast.verbs.continual.places import STREAMS, open_source, sources_of
 from holdfast.verbs.continual.plans import PLANS
 from holdfast.verbs.continual.scores import Exam, exam, measure
 from holdfast.verbs.measure import load
@@ -45,11 +45,13 @@ def run(settings: ContinualRunSettings) -> dict[str, Any]:
     Everything is kept in `settings.out`; run again with the same settings, it goes on where it
     stopped. Returns what `result.json` holds.
     """
-    sources = read_stream(settings.stream, DATASETS)
+    sources = sources_of(settings.stream)
     check(settings, sources)
     out = settings.out
     clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
-    open_run(out, replace(settings, stream=settings.stream.absolute()), FREE)
+    named = str(settings.stream) in STREAMS
+    stream = settings.stream if named else settings.stream.absolute()
+    open_run(out, replace(settings, stream=stream), FREE)
     check_inputs(out, {"tasks": fingerprint(sources)})
     tasks = [open_source(source, out / "data") for source in sources]
     bench = Bench(settings, tasks)

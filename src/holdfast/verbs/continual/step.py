@@ -25,6 +25,7 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed, read_json, replacing, write_json
 from holdfast.methods.continual import ReplaySet, learn, teach
 from holdfast.models import CLIP, read_weights
+from holdfast.names import comparable
 from holdfast.registry import Learnt, Registry
 from holdfast.runs import Records, check_inputs, open_run, peak_memory, plain
 from holdfast.settings import ContinualAddSettings, ContinualTrainSettings
@@ -114,6 +115,10 @@ def check(
             )
         known_sources(known or Registry({}), settings.replay)
     held_out = held_out_sources(settings.held_out)
+    if any(comparable(each.name) == comparable(source.name) for each in held_out):
+        raise UsageError(
+            f"The task {source.name!r} is held out too; give one of them another name."
+        )
     if settings.max_drop is not None and not held_out and not (drawn and needs_replay(train)):
         raise UsageError("max_drop has nothing to be measured on; name tasks with --held_out.")
     return train
@@ -321,8 +326,15 @@ def notes(
     """What the user should know of the task."""
     found = []
     shared = {} if task.captions else known.shared_classes(task.classes.names)
-    for name, other in shared.items():
-        found.append(f"{name!r} is also a class of {other!r}.")
+    for other, both in shared.items():
+        more = (
+            f" and {len(both) - 3} more are"
+            if len(both) > 3
+            else " is"
+            if len(both) == 1
+            else " are"
+        )
+        found.append(f"{', '.join(map(repr, both[:3]))}{more} also among the classes of {other!r}.")
     if PLANS[settings.method].replay in DRAWN and count(settings.replay) == 0:
         found.append("Without replay images this is plain L2 toward the previous weights.")
     if verdict is not None and verdict.alpha != 1:
