@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from scipy.stats import t
+from common import judged, points, spread, table
 
 # Label on the page -> (variant, alpha); "chosen" is what `--alpha auto` took.
 METHODS: dict[str, tuple[str, float | str]] = {
@@ -44,11 +44,6 @@ def accuracy(run: dict[str, Any], variant: str, alpha: float | str) -> float:
     if alpha == "best":
         return max(by_alpha.values())
     return by_alpha[curve["chosen"] if alpha == "chosen" else alpha]
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean and standard deviation (n - 1)."""
-    return {"mean": mean(values), "deviation": stdev(values) if len(values) > 1 else 0.0}
 
 
 def summarise(runs: Runs) -> dict[str, Any]:
@@ -125,25 +120,6 @@ def correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     dx, dy = [v - mean(x) for v in x], [v - mean(y) for v in y]
     norm = sqrt(sum(v * v for v in dx) * sum(v * v for v in dy))
     return sum(a * b for a, b in zip(dx, dy, strict=True)) / norm if norm else None
-
-
-def judged(difference: dict[str, float], seeds: int) -> str:
-    """Whether the 95 % interval of a mean difference (Student's t over the seeds) excludes zero."""
-    margin = float(t.ppf(0.975, seeds - 1)) * difference["deviation"] / sqrt(seeds)
-    if difference["mean"] > margin:
-        return "holds"
-    return "the opposite" if difference["mean"] < -margin else "not measurable"
-
-
-def points(value: dict[str, float], sign: bool = False) -> str:
-    """`71.2 ± 0.8`, in percent."""
-    return f"{100 * value['mean']:{'+' if sign else ''}.1f} ± {100 * value['deviation']:.1f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def page(summary: dict[str, dict[str, Any]], seeds: int) -> str:

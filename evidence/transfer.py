@@ -9,37 +9,25 @@ are not run again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # two processes of one thread beat one of two
 
+from common import ROOT, work
 from summary import page, summarise
 
 from holdfast import pocket, transfer
 from holdfast.settings import ImageSettings, TrainSettings
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "evidence" / "transfer.md"
 SEEDS = range(5)
-
-
-def work() -> Path:
-    """Where runs are kept: another folder for other weights of the pocket models."""
-    digest = hashlib.sha256()
-    for path in sorted(pocket.WEIGHTS.rglob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return ROOT / "build" / "evidence" / "transfer" / digest.hexdigest()[:12]
-
-
-WORK = work()
+WORK = work("transfer")
 # What `holdfast demo` uses, but fewer images.
 IMAGES = {"steps": 12, "guidance": 3.0, "batch_size": 32}
 TRAIN = {"learning_rate": 1e-4, "batch_size": 32, "workers": 0}
