@@ -5,6 +5,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from tests.tiny import siglip_folder
 
 from holdfast.data.batches import evaluation_batches
 from holdfast.data.folders import scan
@@ -13,7 +14,9 @@ from holdfast.models import (
     Classifier,
     Head,
     encode_text,
+    last_token,
     load_clip,
+    text_features,
     text_head,
 )
 from holdfast.names import from_names
@@ -152,3 +155,47 @@ def test_quickgelu_follows_the_weights(tmp_path, clip_folder):
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(clip.model.visual(images), again.model.visual(images))
+
+
+def whole_context(clip, prompts):
+    """Normalised text embeddings as open_clip computes them."""
+    return clip.model.encode_text(clip.tokenizer(prompts), normalize=True)
+
+
+def test_a_causal_text_tower_stops_at_the_last_token(clip, monkeypatch):
+    prompts = ["a red thing", "a photo of one blue thing"]
+    seen = []
+    encode = clip.model.encode_text
+    monkeypatch.setattr(
+        clip.model, "encode_text", lambda tokens, **o: [seen.append(tokens), encode(tokens, **o)][1]
+    )
+    ours = text_features(clip.model, clip.tokenizer(prompts))
+    assert seen[0].shape == (2, 8)  # six words between start and end
+    theirs = whole_context(clip, prompts)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    parameters = [p for n, p in clip.model.named_parameters() if not n.startswith(("visual", "lo"))]
+    weight = torch.randn(ours.shape, generator=torch.Generator().manual_seed(0))
+    for one, other in zip(
+        torch.autograd.grad((ours * weight).sum(), parameters),
+        torch.autograd.grad((theirs * weight).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_tower_that_looks_everywhere_sees_the_whole_context(tmp_path):
+    clip = load_clip(f"local-dir:{siglip_folder(tmp_path)}", device="cpu")
+    tokens = clip.tokenizer(["a red thing", "one"])
+    assert last_token(clip.model.text, tokens) is None
+    torch.testing.assert_close(
+        text_features(clip.model, tokens), whole_context(clip, ["a red thing", "one"])
+    )
+
+
+def test_where_a_prompt_ends_by_the_id_of_its_end(clip, monkeypatch):
+    tokens = torch.tensor([[9, 5, 2, 0, 0, 0], [9, 5, 5, 5, 2, 0]])
+    monkeypatch.setattr(clip.model, "text_pool_type", "eos")
+    monkeypatch.setattr(clip.model, "text_eos_id", 2)
+    assert last_token(clip.model, tokens) == 4
+    monkeypatch.setattr(clip.model, "text_pool_type", "last")
+    assert last_token(clip.model, tokens) is None

@@ -2,11 +2,15 @@ import pytest
 import torch
 
 from holdfast.weights import (
+    UNSEEN,
     LossValley,
     Segment,
+    adaptive_importance,
     fisher_information,
     fisher_merge,
     interpolate,
+    pull_toward,
+    uniform_importance,
 )
 
 A = {"w": torch.tensor([0.0, 2.0]), "count": torch.tensor(3)}
@@ -96,3 +100,62 @@ def test_asking_for_the_average_does_not_change_it():
     valley = valley_of([1, 1, 1, 1, 1, 1, 1, 1])
     first = valley.result().weights["w"].item()
     assert valley.result().weights["w"].item() == first
+
+
+def test_adaptive_importance_by_hand():
+    # Squares 1, 9, 2 with a mean of 4.
+    found = adaptive_importance("w", torch.tensor([1.0, -3.0, 2.0**0.5]))
+    torch.testing.assert_close(found, torch.tensor([0.25, 2.25, 0.5]))
+
+
+def test_adaptive_importance_does_not_know_the_size_of_the_gradient():
+    gradient = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        adaptive_importance("w", 1e-4 * gradient), adaptive_importance("w", gradient)
+    )
+
+
+def test_a_tensor_that_the_replay_says_nothing_about():
+    assert adaptive_importance("w", None) == UNSEEN
+    found = adaptive_importance("w", torch.zeros(2, 2))
+    torch.testing.assert_close(found, torch.full((2, 2), UNSEEN))
+
+
+KNOWN = {"a": torch.tensor([[0.5, 2.0]]), "b": torch.tensor([1.5])}
+
+
+@pytest.mark.parametrize(
+    "importance",
+    [adaptive_importance, uniform_importance, lambda name, gradient: KNOWN[name]],
+    ids=["adaptive", "uniform", "static"],
+)
+def test_the_pull_is_the_gradient_of_the_penalty(importance):
+    """In closed form it equals what autograd makes of the penalty, on top of other gradients."""
+    generator = torch.Generator().manual_seed(0)
+    anchor = {"a": torch.randn(1, 2, generator=generator), "b": torch.randn(1, generator=generator)}
+    parameters = {
+        name: (t + torch.randn(t.shape, generator=generator)).requires_grad_()
+        for name, t in anchor.items()
+    }
+    before = {"a": torch.randn(1, 2, generator=generator), "b": None}
+    fisher = {name: importance(name, before[name]) for name in parameters}
+    penalty = 0.7 * sum(
+        (fisher[name] * (p - anchor[name]).square()).sum() for name, p in parameters.items()
+    )
+    gradients = torch.autograd.grad(penalty, list(parameters.values()))
+    for name, p in parameters.items():
+        p.grad = None if before[name] is None else before[name].clone()
+    found = pull_toward(anchor, parameters, 0.7, importance)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, penalty.detach())
+    for (name, p), gradient in zip(parameters.items(), gradients, strict=True):
+        already = 0 if before[name] is None else before[name]
+        torch.testing.assert_close(p.grad, already + gradient)
+
+
+def test_at_the_anchor_nothing_pulls():
+    anchor = {"w": torch.tensor([1.0, 2.0])}
+    parameter = anchor["w"].clone().requires_grad_()
+    parameter.grad = torch.tensor([3.0, 0.0])
+    assert pull_toward(anchor, {"w": parameter}, 5.0, adaptive_importance).item() == 0
+    assert parameter.grad.tolist() == [3.0, 0.0]

@@ -6,7 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from holdfast.data.batches import TrainingBatches, epoch_order, evaluation_batches
+from holdfast.data.batches import (
+    SteadyBatches,
+    TrainingBatches,
+    epoch_order,
+    evaluation_batches,
+)
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError
 
@@ -121,3 +126,26 @@ def test_evaluation_keeps_the_order_and_names_what_it_skips(data, caplog, worker
     assert red == [0, 2, 4, 6, 1, 3, 5, 7, 9]
     assert str(data.paths[4]) in caplog.text
     assert "1 of 10 images could not be read" in caplog.text
+
+
+def steady(data, steps=6, batch_size=4):
+    return SteadyBatches(data, noisy, batch_size, steps, seed=0)
+
+
+def test_steady_batches_run_through_the_epochs_without_a_break(data):
+    seen = [batch.indices.tolist() for batch in steady(data)(0)]
+    assert [len(indices) for indices in seen] == [4] * 6
+    flat = [index for indices in seen for index in indices]
+    assert flat[:20] == [*epoch_order(10, 0, 0), *epoch_order(10, 0, 1)]
+
+
+def test_steady_batches_resume_with_the_same_pixels(data):
+    whole, rest = list(steady(data)(0)), list(steady(data)(2))
+    assert len(rest) == 4
+    for one, other in zip(whole[2:], rest, strict=True):
+        assert torch.equal(one.images, other.images)
+
+
+def test_a_steady_batch_is_no_larger_than_the_data(data):
+    for batch in steady(data, batch_size=64)(0):
+        assert sorted(batch.indices.tolist()) == list(range(10))
