@@ -16,14 +16,16 @@ from safetensors.torch import load_file
 from tests.test_cli import error_of
 
 import holdfast
-from holdfast import registry, train
+from holdfast import names, registry, train
 from holdfast.cli import main
+from holdfast.data.batches import evaluation_batches
 from holdfast.data.captions import read_pairs
-from holdfast.data.streams import TaskSource
-from holdfast.metrics import stream_metrics
+from holdfast.data.streams import TaskSource, open_task
+from holdfast.metrics import score, stream_metrics
+from holdfast.models import Classifier, load_clip, text_head
 from holdfast.pocket.world import CLASSES
 from holdfast.settings import ContinualTrainSettings
-from holdfast.verbs.continual import gate
+from holdfast.verbs.continual import gate, scores
 from holdfast.verbs.continual.places import STREAMS, open_source, sources_of
 from holdfast.weights import interpolate
 
@@ -261,6 +263,9 @@ def test_a_model_made_from_another_one_is_not_passed_on(tasks, options, model, t
     capsys.readouterr()
     code, line = error_of(capsys, *command)
     assert code == 1 and "was made from another model" in line
+    other = ("continual", "add", model, "--task", tasks / "shades", *options, "--out", two)
+    code, line = error_of(capsys, *other)
+    assert code == 1 and "was made from another model" in line
     # The same of a task that was not finished.
     shutil.rmtree(two / "model")
     code, line = error_of(capsys, *command)
@@ -325,8 +330,10 @@ def test_joint_learns_all_tasks_at_once(tasks, options, model, tmp_path):
     numbers = result["metrics"]["within"]
     assert numbers["last"] == pytest.approx(np.mean(result["matrix"]["within"][1]))
     assert numbers["transfer"] is None
-    lines = (out / "tasks" / "joint" / "records.jsonl").read_text().splitlines()
-    assert len(lines) == 8  # the steps of both tasks
+    [step] = result["steps"]
+    assert len(step["training"]) == step["train"]["steps"] == 8  # those of both tasks
+    assert step["classes"] == 5 and step["images"] == {"train": 36}  # red is in both
+    assert result["costs"]["training_seconds"] > 0
     known = registry.read(out / "tasks" / "joint" / "model")
     assert [task.name for task in known.tasks] == ["colours", "shades"]
 
@@ -614,3 +621,52 @@ def test_three_lines_of_python(tasks, clip_folder, diffusion_folder, tmp_path):
         method="zero-shot",
     )
     assert stream["matrix"]["rows"][0] == "zero-shot"
+
+
+def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, monkeypatch):
+    clip = load_clip(f"local-dir:{clip_folder}", device="cpu")
+    # Different enough embeddings for an untrained model to have opinions.
+    with torch.no_grad():
+        clip.model.visual.proj.mul_(100)
+        clip.model.text_projection.mul_(100)
+    opened = [open_task(name, tasks / name, ["a {}.", "the {}."]) for name in ("colours", "shades")]
+    exams = [scores.exam(task, "test") for task in opened]
+    words = [pair for each in exams for pair in zip(each.classes, each.prompts, strict=True)]
+    seen = []
+    embed = scores.image_features
+
+    def counted(model, images):
+        seen.append(len(images))
+        return embed(model, images)
+
+    monkeypatch.setattr(scores, "image_features", counted)
+    found = scores.measure(clip, exams, words, ContinualTrainSettings(workers=0))
+    assert sum(seen) == 36
+
+    every = [name for name, _ in words]
+    assert every == ["blue", "green", "red", "bright", "dark", "red"]
+    for each in exams:
+        batches = list(evaluation_batches(each.data, clip.preprocess, 7))
+        own = Classifier(clip, text_head(clip, each.prompts), names.from_names(each.classes))
+        _, logits, labels, _ = own.eval().embed(batches)
+        assert found[each.name]["top1"] == score(logits, labels, each.classes).top1
+        head = text_head(clip, [prompts for _, prompts in words])
+        images = torch.cat([batch.images for batch in batches])
+        with torch.no_grad():
+            answers = head(clip.model.encode_image(images)).argmax(dim=1).tolist()
+        # A red thing may be called red by either task.
+        right = [
+            every[answer] == each.classes[label]
+            for answer, label in zip(answers, labels.tolist(), strict=True)
+        ]
+        assert found[each.name]["union_top1"] == pytest.approx(sum(right) / len(right))
+    assert 0 < found["shades"]["union_top1"] < 1
+
+
+def test_names_outside_the_vocabulary_have_no_score_among_all_classes(tasks, clip_folder):
+    clip = load_clip(f"local-dir:{clip_folder}", device="cpu")
+    exam = scores.exam(open_task("colours", tasks / "colours"), "test")
+    settings = ContinualTrainSettings(workers=0)
+    for words in ([], [("red", ["a red."]), ("blue", ["a blue."])]):
+        found = scores.measure(clip, [exam], words, settings)
+        assert found["colours"]["union_top1"] is None and found["colours"]["images"] == 18

@@ -59,6 +59,11 @@ class Registry:
     base: dict[str, str]
     tasks: tuple[Learnt, ...] = ()
 
+    @property
+    def weights(self) -> str:
+        """What the model's weights are known by: a hash of the last task's, or of the base."""
+        return self.tasks[-1].weights if self.tasks else self.base["weights"]
+
     def check_new(self, name: str) -> None:
         """Raise UsageError if there is a task of that name."""
         for task in self.tasks:

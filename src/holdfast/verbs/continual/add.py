@@ -16,6 +16,7 @@ from holdfast.settings import ContinualAddSettings
 from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.places import held_out_sources, open_source
 from holdfast.verbs.continual.scores import Exam, exam, measure
+from holdfast.verbs.continual.start import open_model
 from holdfast.verbs.measure import load
 
 
@@ -33,9 +34,7 @@ def add(settings: ContinualAddSettings) -> dict[str, Any]:
     before, after = {}, {}
     if exams:
         vocabulary = words(known.tasks)
-        start = registry.find(settings.model)
-        place = settings.model if start is None else f"local-dir:{start}"
-        clip = load(place, settings.pretrained, settings.device, settings.seed)
+        clip, _ = open_model(settings)
         before = measure(clip, exams, vocabulary, settings.train)
         clip = load(f"local-dir:{step.model}", "", settings.device, settings.seed)
         after = measure(clip, exams, vocabulary, settings.train)

@@ -2,70 +2,92 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from holdfast import names, registry
-from holdfast.data.folders import LabelledImages, fingerprint
+from holdfast.data.folders import LabelledImages
 from holdfast.data.streams import Task, TaskSource
-from holdfast.files import derive_seed
+from holdfast.files import derive_seed, read_json, write_json
 from holdfast.models import CLIP, read_weights
 from holdfast.registry import Learnt, Registry
-from holdfast.runs import plain
+from holdfast.runs import peak_memory, plain
 from holdfast.settings import ContinualRunSettings
-from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.plans import training
+from holdfast.verbs.continual.step import Step, hashes, train_and_keep
+
+JOINT = "joint"
 
 
 def learn_jointly(
     settings: ContinualRunSettings,
     clip: CLIP,
-    start: str,
+    known: Registry,
     sources: Sequence[TaskSource],
     tasks: Sequence[Task],
     out: Path,
-) -> Path:
+) -> Step:
     """Fine-tune on the images of all tasks, with as many steps as the tasks have together.
 
     The classes are those of all tasks; one that several have is one class, with the first's
-    prompt. start: digest of the weights that `clip` comes with. Returns the model's folder.
+    prompt. known: the registry of the model that `clip` is.
     """
-    model = out / "model"
-    if (model / registry.TASKS).is_file():
-        return model
     images, prompts = together(tasks)
+    both = Task(JOINT, ("{}",), images)
+    if (out / "model" / registry.TASKS).is_file():
+        return Step(both, out, read_json(out / "step.json"))
     planned = [replace(settings.train, **source.train).steps for source in sources]
     train = replace(training("finetune", settings.train, 0), steps=sum(planned))
-    seed = derive_seed(settings.seed, "task", 0, "joint")
+    seed = derive_seed(settings.seed, "task", 0, JOINT)
+    start = time.monotonic()
     finished = out / "learnt.safetensors"
     if finished.exists():
         clip.model.load_state_dict(read_weights(finished, clip.device))
     else:
         out.mkdir(parents=True, exist_ok=True)
-        steps.train_and_keep(clip, images, prompts, None, train, out, seed)
-    base = {"model": settings.model, "pretrained": settings.pretrained, "weights": start}
+        train_and_keep(clip, images, prompts, None, train, out, seed)
+    record = plain(
+        {
+            "task": JOINT,
+            "position": 0,
+            "classes": len(images.classes),
+            "captions": False,
+            "method": JOINT,
+            "seed": seed,
+            "train": asdict(train),
+            "images": {"train": len(images)},
+            "replay": None,
+            "gate": None,
+            "notes": [],
+            "costs": {
+                "generation_seconds": 0.0,
+                "training_seconds": time.monotonic() - start,
+                "gate_seconds": 0.0,
+                "peak_memory_bytes": peak_memory(),
+            },
+        }
+    )
+    write_json(out / "step.json", record)
     entries = [
         Learnt(
             name=task.name,
             classes=task.classes.names,
             templates=task.templates,
             captions=task.captions,
-            method="joint",
+            method=JOINT,
             seed=settings.seed,
             settings=plain({"train": asdict(train)}),
-            data={
-                split: {"images": len(each), "sha256": fingerprint(each)}
-                for split, each in steps.splits(task)
-            },
+            data=hashes(task),
             replay=None,
         )
         for task in tasks
     ]
-    registry.save(clip, Registry(base).with_task(*entries), model)
+    registry.save(clip, known.with_task(*entries), out / "model")
     finished.unlink(missing_ok=True)
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
-    return model
+    return Step(both, out, record)
 
 
 def together(tasks: Sequence[Task]) -> tuple[LabelledImages, list[str]]:

@@ -23,6 +23,8 @@ from holdfast.registry import Registry
 from holdfast.settings import ContinualAddSettings, ReplaySettings
 from holdfast.verbs.generate import generators
 
+BASES = ("imagenet", "pocket")
+
 
 @dataclass(frozen=True)
 class ReplayImages:
@@ -56,6 +58,14 @@ def known_sources(registry: Registry, settings: ReplaySettings) -> list[Source]:
         Source(BASE, base, prompts),
         *(Source(task.name, task.classes, task.training_prompts()) for task in registry.tasks),
     ]
+
+
+def pairs_digest(settings: ReplaySettings) -> str:
+    """SHA-256 of the user's images and captions, "" without such a folder."""
+    if settings.folder is None:
+        return ""
+    pairs = [(str(path), path.stat().st_size, text) for path, text in read_pairs(settings.folder)]
+    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
 
 def base_names(given: str) -> tuple[str, ...]:

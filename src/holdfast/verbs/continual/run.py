@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import names, registry
+from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task, TaskSource
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
@@ -26,16 +27,17 @@ from holdfast.models import CLIP
 from holdfast.runs import Records, check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.verbs.continual import step as steps
-from holdfast.verbs.continual.joint import learn_jointly
+from holdfast.verbs.continual.joint import JOINT, learn_jointly
 from holdfast.verbs.continual.matrix import Rows, matrices, write_csv
-from holdfast.verbs.continual.places import STREAMS, open_source, sources_of
+from holdfast.verbs.continual.places import open_source, sources_of
 from holdfast.verbs.continual.plans import PLANS
 from holdfast.verbs.continual.scores import Exam, exam, measure
+from holdfast.verbs.continual.start import FREE, GATE, known_tasks, open_model
+from holdfast.verbs.continual.start import check as check_task
 from holdfast.verbs.measure import load
-from holdfast.weights import digest
 
-ZERO_SHOT, JOINT = "zero-shot", "joint"
-FREE = (*steps.FREE, *steps.GATE, "split")  # each task checks for itself what it depends on
+ZERO_SHOT = "zero-shot"
+FREE_IN_RUN = (*FREE, *GATE, "split")  # each task checks for itself what it depends on
 TRAINING_POINTS = 100  # of a task's training curve in the result
 
 
@@ -48,21 +50,19 @@ def run(settings: ContinualRunSettings) -> dict[str, Any]:
     sources = sources_of(settings.stream)
     check(settings, sources)
     out = settings.out
-    clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
-    named = str(settings.stream) in STREAMS
-    stream = settings.stream if named else settings.stream.absolute()
-    open_run(out, replace(settings, stream=stream), FREE)
-    check_inputs(out, {"tasks": fingerprint(sources)})
+    clip, known = open_model(settings)
+    stream = settings.stream.absolute() if settings.stream.exists() else settings.stream
+    open_run(out, replace(settings, stream=stream), FREE_IN_RUN)
     tasks = [open_source(source, out / "data") for source in sources]
+    check_inputs(out, {"model": known.weights, **inputs(sources, tasks)})
     bench = Bench(settings, tasks)
-    start = digest(clip.model.state_dict())
-    rows: Rows = {ZERO_SHOT: bench.row(out, start, lambda: clip)}
+    rows: Rows = {ZERO_SHOT: bench.row(out, known.weights, lambda: clip)}
     taken: list[steps.Step] = []
     if settings.method == ZERO_SHOT:
         rows |= {task.name: rows[ZERO_SHOT] for task in tasks}
     elif settings.method == JOINT:
-        folder = learn_jointly(settings, clip, start, sources, tasks, out / "tasks" / JOINT)
-        rows[JOINT] = bench.model_row(folder)
+        taken.append(learn_jointly(settings, clip, known, sources, tasks, out / "tasks" / JOINT))
+        rows[JOINT] = bench.model_row(taken[-1].model)
     else:
         del clip
         for position, task in enumerate(tasks):
@@ -82,9 +82,10 @@ def check(settings: ContinualRunSettings, sources: Sequence[TaskSource]) -> None
     """
     if settings.max_drop is not None and settings.method not in PLANS:
         raise UsageError(f"There is no gate for {settings.method}; leave out max_drop.")
+    known = known_tasks(settings.model)
     for position, source in enumerate(sources):
         if settings.method in PLANS:
-            steps.check(add_settings(settings, sources, position), source, None)
+            check_task(add_settings(settings, sources, position), source, known)
         if not source.is_dataset:
             split(open_source(source, settings.out), settings)
 
@@ -100,9 +101,12 @@ def split(task: Task, settings: ContinualRunSettings) -> Exam:
     return found
 
 
-def fingerprint(sources: Sequence[TaskSource]) -> str:
-    """SHA-256 of what a stream file says."""
-    return hashlib.sha256(json.dumps([asdict(each) for each in sources]).encode()).hexdigest()
+def inputs(sources: Sequence[TaskSource], tasks: Sequence[Task]) -> dict[str, str]:
+    """Hashes of what a stream file says and of the images that it names."""
+    said = json.dumps([asdict(each) for each in sources])
+    seen = json.dumps([fingerprint(images) for each in tasks for _, images in steps.splits(each)])
+    texts = {"tasks": said, "images": seen}
+    return {what: hashlib.sha256(text.encode()).hexdigest() for what, text in texts.items()}
 
 
 def add_settings(

@@ -20,29 +20,37 @@ from torch import Tensor
 
 from holdfast import registry
 from holdfast.data.folders import LabelledImages, fingerprint
-from holdfast.data.streams import Task, TaskSource, check_place, task_name
+from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed, read_json, replacing, write_json
 from holdfast.methods.continual import ReplaySet, learn, teach
 from holdfast.models import CLIP, read_weights
-from holdfast.names import comparable
 from holdfast.registry import Learnt, Registry
 from holdfast.runs import Records, check_inputs, open_run, peak_memory, plain
 from holdfast.settings import ContinualAddSettings, ContinualTrainSettings
 from holdfast.verbs.continual.gate import Verdict, judge, refusal, suite
-from holdfast.verbs.continual.places import DATASETS, held_out_sources, open_source
-from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay, training
-from holdfast.verbs.continual.replay import ReplayImages, count, known_sources, replay_images
+from holdfast.verbs.continual.places import held_out_sources, open_source
+from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay
+from holdfast.verbs.continual.replay import (
+    ReplayImages,
+    count,
+    known_sources,
+    pairs_digest,
+    replay_images,
+)
 from holdfast.verbs.continual.scores import Exam, exam
+from holdfast.verbs.continual.start import (
+    FREE,
+    GATE,
+    check,
+    check_follows,
+    known_tasks,
+    open_model,
+    resolved,
+    source_of,
+)
 from holdfast.verbs.measure import load
 from holdfast.weights import digest, interpolate
-
-# What may change when a task goes on: how fast it is done, and where things are kept.
-FREE = (
-    *("out", "device", "train.workers", "train.checkpoint_minutes"),
-    *("replay.batch_size", "replay.redraws", "replay.cache"),
-)
-GATE = ("max_drop", "held_out")  # come after training: free until a model passes
 
 
 @dataclass(frozen=True)
@@ -68,104 +76,28 @@ def take(settings: ContinualAddSettings, data: Path) -> Step:
     before anything is spent; HoldfastError if the gate lets no model pass.
     """
     source = source_of(settings)
-    start = registry.find(settings.model)
-    known = registry.read(start) if start is not None else None
+    settings = resolved(settings)
+    known = known_tasks(settings.model)
     train = check(settings, source, known)
     made = settings.out / "model"
     if (made / registry.TASKS).is_file():
-        run = open_run(settings.out, resolved(settings), FREE)
+        run = open_run(settings.out, settings, FREE)
         task = open_source(source, data)
         check_inputs(run, {"images of the task": fingerprint(task.train)})
-        check_follows(registry.read(made), known, made)
+        check_follows(registry.read(made), known, settings)
         return Step(task, run, read_json(run / "step.json"))
     if not source.is_dataset:
         open_source(source, data)
-    clip, known = open_model(settings, start, known)
-    run = open_run(settings.out, resolved(settings), (*FREE, *GATE))
+    clip, known = open_model(settings)
+    run = open_run(settings.out, settings, (*FREE, *GATE))
     task = open_source(source, data)
-    previous = known.tasks[-1].weights if known.tasks else known.base["weights"]
-    inputs = {"images of the task": fingerprint(task.train), "previous model": previous}
+    inputs = {
+        "images of the task": fingerprint(task.train),
+        "previous model": known.weights,
+        "replay images": pairs_digest(settings.replay),
+    }
     check_inputs(run, inputs)
     return learn_task(settings, data, clip, known, task, train)
-
-
-def source_of(settings: ContinualAddSettings) -> TaskSource:
-    """The task as a stream would name it."""
-    name = settings.name or task_name(settings.task)
-    return TaskSource(name, settings.task, settings.templates, settings.per_class)
-
-
-def check(
-    settings: ContinualAddSettings, source: TaskSource, known: Registry | None
-) -> ContinualTrainSettings:
-    """The settings that the task trains with; UsageError for what can be known to be wrong."""
-    check_place(source.place, DATASETS)
-    if source.per_class is not None and not source.is_dataset:
-        raise UsageError("per_class is for data sets; a folder is used as a whole.")
-    if known is not None:
-        known.check_new(source.name)
-    drawn = PLANS[settings.method].replay in DRAWN
-    images = count(settings.replay) if drawn else 0
-    train = training(settings.method, settings.train, images)
-    if drawn and needs_replay(train):
-        if images < train.replay_batch_size:
-            raise UsageError(
-                f"There are {images} replay images, fewer than the {train.replay_batch_size} of a "
-                "step; raise --replay.images, or lower --train.replay_batch_size."
-            )
-        known_sources(known or Registry({}), settings.replay)
-    held_out = held_out_sources(settings.held_out)
-    if any(comparable(each.name) == comparable(source.name) for each in held_out):
-        raise UsageError(
-            f"The task {source.name!r} is held out too; give one of them another name."
-        )
-    if settings.max_drop is not None and not held_out and not (drawn and needs_replay(train)):
-        raise UsageError("max_drop has nothing to be measured on; name tasks with --held_out.")
-    return train
-
-
-def check_follows(made: Registry, known: Registry | None, folder: Path) -> None:
-    """Raise HoldfastError if a finished model was not made from the one that is given now."""
-    before = known.tasks if known is not None else ()
-    if [task.weights for task in made.tasks[:-1]] != [task.weights for task in before]:
-        raise HoldfastError(
-            f"{folder} was made from another model than the one given now; give another --out, or "
-            "remove it to make it again."
-        )
-
-
-def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
-    """The settings as they hold anywhere: paths absolute."""
-
-    def absolute(place: str) -> str:
-        return str(Path(place).absolute()) if Path(place).exists() else place
-
-    held_out = [settings.held_out] if isinstance(settings.held_out, str) else settings.held_out
-    return replace(
-        settings,
-        model=absolute(settings.model),
-        task=absolute(settings.task),
-        held_out=[absolute(place) for place in held_out],
-        replay=replace(
-            settings.replay,
-            base=absolute(settings.replay.base),
-            folder=settings.replay.folder and settings.replay.folder.absolute(),
-            cache=settings.replay.cache and settings.replay.cache.absolute(),
-        ),
-    )
-
-
-def open_model(
-    settings: ContinualAddSettings, start: Path | None, known: Registry | None
-) -> tuple[CLIP, Registry]:
-    """The model to add to, and its registry: an empty one for a model that no task was added to."""
-    if start is None:
-        clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
-        base = {"model": settings.model, "pretrained": settings.pretrained}
-        return clip, Registry(base | {"weights": digest(clip.model.state_dict())})
-    assert known is not None
-    clip = load(f"local-dir:{start}", "", settings.device, settings.seed)
-    return replace(clip, name=known.base["model"]), known
 
 
 def learn_task(
@@ -317,6 +249,14 @@ def splits(task: Task) -> list[tuple[str, LabelledImages]]:
     return [(split, images) for split, images in found.items() if images is not None]
 
 
+def hashes(task: Task) -> dict[str, dict[str, Any]]:
+    """Number and hash of the images of each split."""
+    return {
+        split: {"images": len(images), "sha256": fingerprint(images)}
+        for split, images in splits(task)
+    }
+
+
 def notes(
     known: Registry,
     task: Task,
@@ -368,9 +308,6 @@ def entry(
                 "max_drop": settings.max_drop,
             }
         ),
-        data={
-            split: {"images": len(images), "sha256": fingerprint(images)}
-            for split, images in splits(task)
-        },
+        data=hashes(task),
         replay=record["replay"],
     )

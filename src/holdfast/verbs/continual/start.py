@@ -1,0 +1,121 @@
+"""What a task starts from: its settings, checked before anything is spent, and the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from holdfast import registry
+from holdfast.data.streams import TaskSource, check_place, is_dataset, task_name
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.models import CLIP
+from holdfast.names import comparable
+from holdfast.registry import Registry
+from holdfast.settings import ContinualAddSettings, ContinualRunSettings, ContinualTrainSettings
+from holdfast.verbs.continual.places import DATASETS, held_out_sources
+from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay, training
+from holdfast.verbs.continual.replay import BASES, count, known_sources
+from holdfast.verbs.measure import load
+from holdfast.weights import digest
+
+# What may change when a task goes on: how fast it is done, and where things are kept. The model is
+# known by its weights.
+FREE = (
+    *("out", "device", "model", "pretrained", "train.workers", "train.checkpoint_minutes"),
+    *("replay.batch_size", "replay.redraws", "replay.cache"),
+)
+LOCAL = "local-dir:"
+GATE = ("max_drop", "held_out")  # come after training: free until a model passes
+
+
+def source_of(settings: ContinualAddSettings) -> TaskSource:
+    """The task as a stream would name it."""
+    name = settings.name or task_name(settings.task)
+    return TaskSource(name, settings.task, settings.templates, settings.per_class)
+
+
+def check(
+    settings: ContinualAddSettings, source: TaskSource, known: Registry | None
+) -> ContinualTrainSettings:
+    """The settings that the task trains with; UsageError for what can be known to be wrong."""
+    check_place(source.place, DATASETS)
+    if source.per_class is not None and not source.is_dataset:
+        raise UsageError("per_class is for data sets; a folder is used as a whole.")
+    if known is not None:
+        known.check_new(source.name)
+    drawn = PLANS[settings.method].replay in DRAWN
+    images = count(settings.replay) if drawn else 0
+    train = training(settings.method, settings.train, images)
+    if drawn and needs_replay(train):
+        if images < train.replay_batch_size:
+            raise UsageError(
+                f"There are {images} replay images, fewer than the {train.replay_batch_size} of a "
+                "step; raise --replay.images, or lower --train.replay_batch_size."
+            )
+        known_sources(known or Registry({}), settings.replay)
+    held_out = held_out_sources(settings.held_out)
+    if any(comparable(each.name) == comparable(source.name) for each in held_out):
+        raise UsageError(
+            f"The task {source.name!r} is held out too; give one of them another name."
+        )
+    if settings.max_drop is not None and not held_out and not (drawn and needs_replay(train)):
+        raise UsageError("max_drop has nothing to be measured on; name tasks with --held_out.")
+    return train
+
+
+def check_follows(made: Registry, known: Registry | None, settings: ContinualAddSettings) -> None:
+    """Raise HoldfastError if a finished model was not made from the one that is given now."""
+    if known is None:
+        known = Registry({"model": settings.model, "pretrained": settings.pretrained})
+    same = all(made.base[key] == value for key, value in known.base.items())
+    before = [task.weights for task in known.tasks]
+    if not same or [task.weights for task in made.tasks[:-1]] != before:
+        raise HoldfastError(
+            f"{settings.out / 'model'} was made from another model than the one given now; give "
+            "another --out, or remove it to make it again."
+        )
+
+
+def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
+    """The settings as they hold anywhere: paths absolute."""
+
+    def absolute(place: str) -> str:
+        return place if is_dataset(place) else str(Path(place).absolute())
+
+    model, base = settings.model, settings.replay.base
+    if registry.find(model) is not None:
+        model = str(Path(model).absolute())
+    elif model.startswith(LOCAL):
+        model = LOCAL + str(Path(model.removeprefix(LOCAL)).absolute())
+    held_out = [settings.held_out] if isinstance(settings.held_out, str) else settings.held_out
+    return replace(
+        settings,
+        model=model,
+        task=absolute(settings.task),
+        held_out=[absolute(place) for place in held_out],
+        replay=replace(
+            settings.replay,
+            base=base if base in BASES else str(Path(base).absolute()),
+            folder=settings.replay.folder and settings.replay.folder.absolute(),
+            cache=settings.replay.cache and settings.replay.cache.absolute(),
+        ),
+    )
+
+
+def known_tasks(model: str) -> Registry | None:
+    """The registry of a model's folder; none for a model that no task was added to."""
+    folder = registry.find(model)
+    return registry.read(folder) if folder is not None else None
+
+
+def open_model(
+    settings: ContinualAddSettings | ContinualRunSettings,
+) -> tuple[CLIP, Registry]:
+    """The model to add to, and its registry, which is empty before the first task."""
+    folder = registry.find(settings.model)
+    if folder is not None:
+        known = registry.read(folder)
+        return load(f"{LOCAL}{folder}", "", settings.device, settings.seed), known
+    clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
+    base = {"model": settings.model, "pretrained": settings.pretrained}
+    return clip, Registry(base | {"weights": digest(clip.model.state_dict())})
