@@ -15,10 +15,10 @@ from markupsafe import Markup
 from PIL import Image
 from report_example import DIGITS, example_record
 
-from holdfast.report import formats, view, write_report
+from holdfast.report import formats, frame, transfer, write_report
 from holdfast.report.charts import MOST_POINTS, Series, line_chart, thin_out
 from holdfast.report.thumbnails import thumbnail
-from holdfast.report.view import hero
+from holdfast.report.transfer import verdict
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 SECTIONS = ["scores", "samples", "alpha", "classes", "confusion"]
@@ -79,7 +79,8 @@ def digits_page(
 @pytest.fixture
 def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts are most of a page's time, and not what the test is about."""
-    monkeypatch.setattr(view, "line_chart", lambda *args, **options: Markup("<svg></svg>"))
+    for module in (frame, transfer):
+        monkeypatch.setattr(module, "line_chart", lambda *args, **options: Markup("<svg></svg>"))
 
 
 def test_whole_page(digits: dict[str, Any], tmp_path: Path) -> None:
@@ -267,14 +268,14 @@ def test_relative_images_are_found_in_the_run(tmp_path: Path) -> None:
 
 def test_verdict_places_the_interval() -> None:
     base = {"difference": 0.0, "low": -0.06, "high": 0.06, "decision": "keep", "text": "unclear"}
-    shown = hero(base, measured=True)
-    assert (shown["kind"], shown["strip"]["at"], shown["text"]) == ("keep", 50, "unclear")
+    shown = verdict(base, True)
+    assert (shown["kind"], shown["strip"]["at"], shown["text"]) == ("keep", 50, "unclear.")
     assert shown["strip"]["low"] + shown["strip"]["high"] == 100
     worse = {**base, "difference": -0.1, "low": -0.2, "high": -0.01, "text": "by -10.0 points: x"}
-    assert hero(worse, measured=True)["kind"] == "worse"
-    assert hero(worse, measured=True)["text"] == "by −10.0 points"
+    assert verdict(worse, True)["kind"] == "worse"
+    assert verdict(worse, True)["text"] == "by −10.0 points."
     better = {**base, "difference": 0.1, "low": 0.01, "high": 0.2, "decision": "use"}
-    assert hero(better, measured=True)["low"] == "+1.0"
+    assert verdict(better, True)["strip"]["low_text"] == "+1.0"
 
 
 def decoded(uri: str) -> Image.Image:

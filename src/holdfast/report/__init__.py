@@ -10,19 +10,20 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from holdfast.files import write_text
-from holdfast.report import formats
-from holdfast.report.view import page
+from holdfast.report import formats, transfer
 
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
+PAGES = {"transfer": ("transfer.html", transfer.page)}
 
 
 def write_report(record: Mapping[str, Any], out: Path) -> None:
-    """Write the page of one `transfer` run to `out`; parts that the record lacks are left out.
+    """Write the page of a run to `out`; parts that the record lacks are left out.
 
-    Relative image paths start at the working directory or in `out`'s folder. All text of the
-    record is escaped. A kill leaves the old page or the new one.
+    The record's `kind` says which page; without one it is a `transfer`. Relative image paths start
+    at the working directory or in `out`'s folder. All text of the record is escaped. A kill leaves
+    the old page or the new one.
     """
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -30,6 +31,7 @@ def write_report(record: Mapping[str, Any], out: Path) -> None:
     for name in ("percent", "points", "number", "large", "duration", "size"):
         environment.filters[name] = getattr(formats, name)
     style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
-    html = environment.get_template("template.html").render(style=style, **page(record, out.parent))
+    name, page = PAGES[record.get("kind") or "transfer"]
+    html = environment.get_template(name).render(style=style, **page(record, out.parent))
     # file names that are not UTF-8 arrive with surrogates, which no file can hold
     write_text(out, html.encode("utf-8", "replace").decode("utf-8"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ INK, MUTED, LINE, ENSEMBLE, TUNED = COLOURS
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "holdfast",  # the same records give the same file
+    "text.parse_math": False,  # names are names, dollars and all
     "font.size": 9.5,
     "axes.edgecolor": LINE,
     "axes.labelcolor": MUTED,
@@ -49,6 +51,8 @@ STYLE = {
 }
 WIDTH, HEIGHT = 4.4, 2.7  # inches: drawn small, so that its text stays legible on a phone
 MOST_POINTS = 240
+LONGEST_NAME = 16  # letters of a tick
+ROOM_FOR_NAMES = 34  # letters of all ticks together
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,15 @@ class Mark:
     name: str
 
 
+@dataclass(frozen=True)
+class Band:
+    """A shaded stretch of x."""
+
+    first: float
+    last: float
+    name: str
+
+
 def line_chart(
     series: Sequence[Series],
     described: str,
@@ -77,20 +90,34 @@ def line_chart(
     *,
     percent: bool = False,
     mark: Mark | None = None,
+    band: Band | None = None,
     ends: tuple[str, str] | None = None,
+    names: Sequence[str] = (),
+    starts: Sequence[float] = (),
+    limits: tuple[float, float] | None = None,
 ) -> Markup:
     """An inline SVG of the series over a shared x.
 
     described: the text alternative. percent: shares on y shown as per cent. ends: names of the
-    first and the last x, below the axis.
+    first and the last x, below the axis. names: words for x = 0, 1, 2 ... instead of numbers.
+    starts: where parts of x begin, as faint lines. limits: of y.
     """
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's own font has it
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         axes = figure.add_subplot()
+        for x in starts:
+            axes.axvline(x, color=LINE, linewidth=1)
         for one in series:
             _draw(axes, one)
+        if limits:
+            axes.set_ylim(*limits)
+        if band:
+            _draw_band(axes, band)
         if mark:
             _draw_mark(axes, mark, series)
+        if names:
+            _name_ticks(axes, names)
         if len(series) > 1:
             figure.legend(
                 loc="outside upper left", ncols=len(series), frameon=False, handlelength=1.8
@@ -127,9 +154,22 @@ def _draw_mark(axes: Axes, mark: Mark, series: Sequence[Series]) -> None:
             if x == mark.x:
                 axes.plot([x], [y], "o", color=one.colour, markersize=7)
     left = mark.x > (min(series[0].x) + max(series[0].x)) / 2
+    _name_above(axes, mark.name, mark.x, left)
+
+
+def _draw_band(axes: Axes, band: Band) -> None:
+    """A band, named at its right end; it stays inside what the series span."""
+    axes.axvspan(band.first, band.last, color=ENSEMBLE, alpha=0.14, linewidth=0)
+    for x in (band.first, band.last):
+        axes.axvline(x, color=ENSEMBLE, linewidth=1, linestyle=(0, (1.5, 2)))
+    _name_above(axes, band.name, band.last, True)
+
+
+def _name_above(axes: Axes, name: str, x: float, left: bool) -> None:
+    """Words above the axes, to one side of x."""
     axes.annotate(
-        mark.name,
-        (mark.x, 1.0),
+        name,
+        (x, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if left else 5, 2),
         textcoords="offset points",
@@ -137,6 +177,20 @@ def _draw_mark(axes: Axes, mark: Mark, series: Sequence[Series]) -> None:
         va="bottom",
         fontweight="bold",
     )
+
+
+def _name_ticks(axes: Axes, names: Sequence[str]) -> None:
+    """Words below the axis; slanted where they would run into each other."""
+    short = [_shortened(name) for name in names]
+    slanted = sum(map(len, short)) > ROOM_FOR_NAMES
+    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(range(len(names)), short, **turned)
+
+
+def _shortened(name: str) -> str:
+    """A name that fits below an axis; what no font can hold becomes a question mark."""
+    name = name.encode("utf-8", "replace").decode("utf-8")
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _name_ends(axes: Axes, ends: tuple[str, str]) -> None:

@@ -1,20 +1,26 @@
-"""A run's record -> what each section of the page shows. Plain data in, plain data out."""
+"""The page of `transfer`: a run's record -> what each section shows."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from holdfast.report import charts
-from holdfast.report.charts import Mark, Series, line_chart, thin_out
-from holdfast.report.formats import number, percent, points
-from holdfast.report.thumbnails import Thumbnail, thumbnail
-
-Record = Mapping[str, Any]
+from holdfast.report.charts import Mark, Series, line_chart
+from holdfast.report.formats import large, number, percent
+from holdfast.report.frame import (
+    Record,
+    changes,
+    counted,
+    finite_columns,
+    flat,
+    frame,
+    pictures,
+    strip,
+    training,
+)
 
 MODELS = ("zero-shot", "fine-tuned", "ensemble")
 # key, heading, better when larger
@@ -26,8 +32,6 @@ METRICS = (
 )
 SAMPLE_CLASSES = 24
 SAMPLES_EACH = 6
-ALL_CLASSES = 30  # up to here every class is shown, beyond it those that changed most
-CHANGED_CLASSES = 10  # at either end
 HEAT_MAP_CLASSES = 20
 CONFUSED_PAIRS = 10
 
@@ -35,9 +39,7 @@ CONFUSED_PAIRS = 10
 def page(record: Record, folder: Path) -> dict[str, Any]:
     """The template's variables; relative image paths are looked up in the run's folder."""
     scores = {name: (record.get("scores") or {})[name] for name in models_of(record)}
-    return {
-        "record": record,
-        "hero": hero(record.get("verdict"), bool(scores)),
+    shown: dict[str, Any] = {
         "score_rows": score_rows(scores),
         "samples": samples(record.get("samples") or {}, record.get("classes") or [], folder),
         "alpha": alpha(record.get("alpha") or {}),
@@ -45,10 +47,41 @@ def page(record: Record, folder: Path) -> dict[str, Any]:
         "confusion": confusion(scores),
         "training": training(record.get("training") or []),
         "diagnostics": diagnostics(record.get("diagnostics") or {}),
-        "settings": as_json(record.get("settings")),
-        "environment": flat(record.get("environment") or {}),
         "generator": flat(record.get("generator") or {}),
     }
+    sections: dict[str, tuple[str, Any]] = {
+        "scores": ("Scores", shown["score_rows"]),
+        "samples": ("Images", shown["samples"]["rows"]),
+        "alpha": (
+            "How much of the new model",
+            shown["alpha"]["figures"] or shown["alpha"]["chosen"] is not None,
+        ),
+        "classes": ("Class by class", shown["change"]),
+        "confusion": ("What it confuses", shown["confusion"]),
+        "training": ("Training", shown["training"]),
+        "diagnostics": (
+            "Real against generated",
+            shown["diagnostics"]["gap"] or shown["diagnostics"]["diversity"],
+        ),
+        "accounting": (
+            "Images and costs",
+            record.get("images") or record.get("costs") or shown["generator"],
+        ),
+    }
+    hero = verdict(record.get("verdict"), bool(scores))
+    return frame(record, facts(record), hero, sections) | shown
+
+
+def facts(record: Record) -> list[str | None]:
+    """The line under the title."""
+    model, images = record.get("model") or {}, record.get("images") or {}
+    size = f", {large(model['parameters'])} parameters" if model.get("parameters") else ""
+    generated = images.get("generated")
+    return [
+        f"{model['name']}{size}" if model.get("name") else None,
+        counted(len(record.get("classes") or []), "class", "classes"),
+        None if generated is None else f"{generated:,} generated images",
+    ]
 
 
 def models_of(record: Record) -> list[str]:
@@ -56,33 +89,33 @@ def models_of(record: Record) -> list[str]:
     return [name for name in MODELS if (record.get("scores") or {}).get(name)]
 
 
-def hero(verdict: Record | None, measured: bool) -> dict[str, Any]:
-    """The verdict's colour, headline, number and interval, on a scale with zero in the middle."""
-    if not verdict:
-        headline = "Measured, not compared" if measured else "Not measured on real images"
-        return {"kind": "open", "headline": headline}
-    low, high, difference = (verdict[key] for key in ("low", "high", "difference"))
-    use = verdict["decision"] == "use"
-    reach = max(abs(low), abs(high), abs(difference), 1e-6) * 1.2
-    text, _, advice = verdict["text"].rpartition(": ")  # the headline already gives the advice
-
-    def place(value: float) -> float:
-        return round(50 + 50 * value / reach, 2)
-
+def verdict(found: Record | None, measured: bool) -> dict[str, Any]:
+    """The verdict's colour, headline, number and interval."""
+    if not found:
+        if measured:
+            text = "The scores below come from real images, but only one model was scored on them."
+            return {"kind": "open", "headline": "Measured, not compared", "lines": [text]}
+        text = (
+            "No folder of real images was given, so nothing here says whether the adapted model is "
+            "better than the zero-shot one. Evaluate on even a few dozen labelled photos before "
+            "you rely on it."
+        )
+        return {"kind": "open", "headline": "Not measured on real images", "lines": [text]}
+    low, high, difference = (found[key] for key in ("low", "high", "difference"))
+    use = found["decision"] == "use"
+    text, _, advice = found["text"].rpartition(": ")  # the headline already gives the advice
+    lines = []
+    if found.get("gained") is not None:
+        lines = [
+            f"{found['gained']:,} images are right only with the adapted model, "
+            f"{found['lost']:,} only with the zero-shot model."
+        ]
     return {
         "kind": "use" if use else "worse" if high < 0 else "keep",
         "headline": "Use the adapted model" if use else "Keep the zero-shot model",
-        "low": points(low),
-        "high": points(high),
-        "text": re.sub(r"(?<!\w)-(?=\d)", "−", text or advice),
-        "strip": {
-            "low": place(low),
-            "high": place(high),
-            "width": round(place(high) - place(low), 2),
-            "at": place(difference),
-        },
-        "gained": verdict.get("gained"),
-        "lost": verdict.get("lost"),
+        "text": re.sub(r"(?<!\w)-(?=\d)", "−", text or advice) + ".",
+        "strip": strip(difference, low, high, "zero-shot better", "adapted better"),
+        "lines": lines,
     }
 
 
@@ -118,21 +151,12 @@ def samples(paths: Record, classes: Sequence[str], folder: Path) -> dict[str, An
     shown = [present[int(i * step)] for i in range(min(len(present), SAMPLE_CLASSES))]
     rows = []
     for name in shown:
-        row: dict[str, list[Thumbnail]] = {
-            domain: [
-                image
-                for path in paths[domain].get(name, [])[:SAMPLES_EACH]
-                if (image := thumbnail(locate(Path(path), folder)))
-            ]
+        row = {
+            domain: pictures(paths[domain].get(name, [])[:SAMPLES_EACH], folder)
             for domain in domains
         }
         rows.append({"name": name, "domains": row})
     return {"rows": rows, "classes": len(present), "domains": domains}
-
-
-def locate(path: Path, folder: Path) -> Path:
-    """A relative path starts at the working directory or, if nothing is there, in the run."""
-    return path if path.exists() else folder / path
 
 
 def alpha(record: Record) -> dict[str, Any]:
@@ -188,46 +212,14 @@ def alpha(record: Record) -> dict[str, Any]:
     }
 
 
-def finite_columns(rows: Iterable[Record], x: str, y: str) -> tuple[list[float], list[float]]:
-    """The columns x and y of the rows in which y is a finite number."""
-    pairs = [(row[x], row[y]) for row in rows if row.get(y) is not None and math.isfinite(row[y])]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-
-
 def per_class_change(scores: Record) -> dict[str, Any] | None:
     """Accuracy of each class before and after, sorted by change; None without both."""
     if "zero-shot" not in scores or len(scores) < 2:
         return None
-    after_name = list(scores)[-1]
-    before, after = scores["zero-shot"], scores[after_name]
-    rows = [
-        {
-            "name": name,
-            "before": old,
-            "after": new,
-            "change": new - old,
-            "count": count,
-            "kind": "gain" if new > old else "loss" if new < old else "same",
-            "left": round(100 * min(old, new), 2),
-            "width": round(100 * abs(new - old), 2),
-        }
-        for name, old, new, count in zip(
-            after["classes"], before["per_class"], after["per_class"], after["count"], strict=True
-        )
-        if old is not None and new is not None
-    ]
-    rows.sort(key=lambda row: -row["change"])
-    kinds = [row["kind"] for row in rows]
-    many = len(rows) > ALL_CLASSES
-    return {
-        "after": after_name,
-        "rows": rows[:CHANGED_CLASSES] + rows[-CHANGED_CLASSES:] if many else rows,
-        "all": rows if many else [],
-        "better": kinds.count("gain"),
-        "worse": kinds.count("loss"),
-        "same": kinds.count("same"),
-        "empty": sum(not count for count in after["count"]),
-    }
+    name = list(scores)[-1]
+    before, after = scores["zero-shot"], scores[name]
+    columns = (after["classes"], before["per_class"], after["per_class"], after["count"])
+    return changes(zip(*columns, strict=True), "zero-shot", name)
 
 
 def confusion(scores: Record) -> dict[str, Any] | None:
@@ -281,28 +273,6 @@ def heat_map(
     ]
 
 
-def training(steps: Sequence[Record]) -> list[dict[str, Any]]:
-    """A figure per loss, for the learning rate and for the gradient's norm, over steps."""
-    names = list(dict.fromkeys(name for step in steps for name in step.get("losses") or {}))
-    rows = [
-        {**step, **{f"loss {name}": (step.get("losses") or {}).get(name) for name in names}}
-        for step in steps
-    ]
-    panels = [(f"loss {name}", name.replace("_", "-") + " loss") for name in names]
-    panels += [("learning_rate", "Learning rate"), ("gradient_norm", "Gradient norm")]
-    figures = []
-    for key, title in panels:
-        x, y = finite_columns(rows, "step", key)
-        if len(x) > 1:
-            svg = line_chart(
-                [Series(*thin_out(x, y))],
-                f"{title} over {len(x)} steps, from {number(y[0])} to {number(y[-1])}.",
-                "step",
-            )
-            figures.append({"title": title[0].upper() + title[1:], "svg": svg})
-    return figures
-
-
 def diagnostics(record: Record) -> dict[str, Any]:
     """The domain gap as bars against the distances within a domain; diversity as a table."""
     gap = record.get("gap") or {}
@@ -329,20 +299,3 @@ def diagnostics(record: Record) -> dict[str, Any]:
             for name, row in diversity.items()
         ],
     }
-
-
-def flat(values: Record, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested values as rows: ("torch.threads", "2")."""
-    rows = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            rows += flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            rows.append((f"{prefix}{key}", text))
-    return rows
-
-
-def as_json(value: Any) -> str | None:
-    """Text that can be copied back; paths become strings."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str) if value else None
