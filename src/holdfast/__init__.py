@@ -21,13 +21,14 @@ from holdfast.errors import HoldfastError, UsageError
 if TYPE_CHECKING:
     from holdfast.generation import Estimate
     from holdfast.models import Classifier
-    from holdfast.verbs import Evaluation
+    from holdfast.verbs import Evaluation, QueryPlan
 
 __all__ = [
     "HoldfastError",
     "UsageError",
     "continual_add",
     "continual_run",
+    "distill",
     "evaluate",
     "generate",
     "load_classifier",
@@ -53,6 +54,17 @@ def transfer(names: Names | str, out: Path | str, **options: Any) -> Classifier 
     from holdfast import verbs
 
     return verbs.transfer(settings.TransferSettings(several(names), Path(out), **options))
+
+
+def distill(data: Path | str, out: Path | str, **options: Any) -> dict[str, Any] | QueryPlan:
+    """Folder of domains + teacher -> students in the folder `out`; returns `result.json`'s record.
+
+    The options are the fields of `holdfast.settings.DistillSettings`. With `dry_run=True` it
+    returns a plan of the queries instead.
+    """
+    from holdfast import verbs
+
+    return verbs.distill(settings.DistillSettings(data=Path(data), out=Path(out), **options))
 
 
 def evaluate(classifier: Path | str, data: Path | str, **options: Any) -> Evaluation:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class World:
     def device(self) -> torch.device:
         return self.text.device
 
-    @property
+    @cached_property
     def labels(self) -> Tensor:
         """Of all images, (n,)."""
         return torch.tensor(self.domains.images.labels)
@@ -126,10 +127,15 @@ class Fold:
             world.labels,
         )
 
-    def features(
-        self, stage: str, settings: StageSettings, backbone: nn.Module, asks: bool
-    ) -> FeatureBatches:
-        """Batches of the backbone's features on the stored views, computed once for all steps."""
+    def either(
+        self, stage: str, settings: StageSettings, backbone: nn.Module | None, asks: bool
+    ) -> FeatureBatches | ViewBatches:
+        """Batches of a backbone's features on the stored views, computed once for all steps.
+
+        Without a backbone, batches of pixels.
+        """
+        if backbone is None:
+            return self.batches(stage, settings, asks)
         known = [self._known(domain, backbone, asks) for domain in self.sources]
         draws = self.draws(stage, settings)
         return FeatureBatches(draws, known, self.world.text, self.world.labels)

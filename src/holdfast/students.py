@@ -68,11 +68,6 @@ class StudentTower:
     def device(self) -> torch.device:
         return next(self.visual.parameters()).device
 
-    @property
-    def width(self) -> int:
-        """Features of the backbone."""
-        return feature_width(self.visual.backbone)
-
     def save(self, folder: Path) -> None:
         """Write a timm folder, which `local-dir:` loads here and in plain timm.
 

@@ -1,14 +1,20 @@
 import pytest
 import torch
+from safetensors.torch import load_file
+from tests.worlds import domain_tree, small_world
 from torch import nn
 
+from holdfast.harness import Fold
 from holdfast.losses import cosine_loss
-from holdfast.methods.distill import Student, TaughtBatch, objective, train
-from holdfast.settings import Optimisation
+from holdfast.methods.distill import Student, TaughtBatch, distill, objective, train
+from holdfast.settings import Optimisation, StageSettings
 
 SETTINGS = Optimisation(
     optimizer="adam", learning_rate=0.01, weight_decay=0.0, warmup_steps=0, schedule="constant"
 )
+
+
+SETTINGS_OF_A_STAGE = StageSettings(learning_rate=1e-3, steps=4, per_domain=3)
 
 
 class OneBatch:
@@ -67,3 +73,70 @@ def test_each_stage_moves_its_own_part_and_lowers_the_loss(student, batch, movin
     moved = {name for name, t in student.state_dict().items() if not torch.equal(t, before[name])}
     assert moved == {name for name in before if name.startswith(moving)}
     assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return domain_tree(tmp_path_factory.mktemp("domains") / "data")
+
+
+def weights(module):
+    return {name: t.clone() for name, t in module.state_dict().items()}
+
+
+def moved(before, after):
+    return {name for name, t in after.items() if not torch.equal(t, before[name])}
+
+
+@pytest.mark.parametrize("views", [2, 0])
+def test_align_then_distill_then_predict_with_the_text(tree, tmp_path, views):
+    world, _ = small_world(tree, tmp_path / "answers", views=views)
+    fold = Fold(world, 0, (0, 1), tmp_path / "fold")
+    start = weights(fold.student(projected=True)[1])
+    classifier = distill(fold, 0.5)
+    aligned = load_file(tmp_path / "fold" / "align.safetensors")
+    distilled = load_file(tmp_path / "fold" / "distill.safetensors")
+    assert set(aligned) == {"projection.weight", "projection.bias"}
+    assert all(name.startswith("backbone.") for name in distilled)
+    after = weights(classifier.visual)
+    assert all(torch.equal(after[name], t) for name, t in (aligned | distilled).items())
+    assert moved(start, after) >= set(aligned) | {"backbone.pos_embed"}
+    # Predict: cosine similarities with the text, times the logit scale.
+    torch.testing.assert_close(classifier.head.weight, world.text * world.logit_scale)
+    assert not classifier.head.bias.any()
+    losses = [v["loss"] for stage in fold.stages.values() for v in stage["validations"]]
+    assert min(losses[3:]) < losses[0]
+
+
+def test_aligning_on_features_equals_aligning_on_pixels(tree, tmp_path):
+    """The features are those of the backbone, which does not learn in this stage."""
+    world, _ = small_world(tree, tmp_path / "answers", views=2)
+    fold = Fold(world, 0, (0, 1), tmp_path / "fold")
+    results = []
+    for stored in (True, False):
+        _, taught = fold.student(projected=True)
+        learner = Student(nn.Identity(), taught.projection) if stored else taught
+        batches = fold.either(
+            "align", SETTINGS_OF_A_STAGE, taught.backbone if stored else None, True
+        )
+        train(learner, "projection", batches, 0.3, SETTINGS_OF_A_STAGE, seed=0)
+        results.append(weights(taught))
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(tensor, results[1][name], rtol=1e-3, atol=1e-5)
+
+
+def test_self_distillation_trains_all_of_the_teachers_tower_and_needs_no_alignment(tree, tmp_path):
+    world, _ = small_world(tree, tmp_path / "answers", student="teacher")
+    fold = Fold(world, 0, (0, 1), tmp_path / "fold")
+    teacher = weights(world.tower(None, 0).visual)
+    classifier = distill(fold, 0.5)
+    assert list(fold.stages) == ["distill"]
+    assert "proj" in moved(teacher, weights(classifier.visual))
+    assert not moved(teacher, weights(world.tower(None, 0).visual))  # a copy learns
+
+
+def test_the_image_weight_decides_between_pictures_and_text(tree, tmp_path):
+    world, _ = small_world(tree, tmp_path / "answers")
+    folds = {w: Fold(world, 0, (0, 1), tmp_path / f"{w}") for w in (0.0, 1.0)}
+    a, b = (weights(distill(fold, w).visual) for w, fold in folds.items())
+    assert moved(a, b)

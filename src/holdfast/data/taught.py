@@ -49,7 +49,7 @@ class ViewBatches:
 
     draws: places in the list of all images, and numbers of views; ask: the teacher's embeddings of
     views, none where they are not used; text: embeddings of the classes (classes, dim); labels: of
-    all images. Draws without stored views (`views` 0) take a view of their own each.
+    all images. Where no views are stored (`draws.views` 0), each draw has a view of its own.
     """
 
     def __init__(
@@ -68,26 +68,24 @@ class ViewBatches:
         return len(self.draws)
 
     def __call__(self, start: int = 0) -> Iterator[TaughtBatch]:
-        chosen = numbered if self.draws.views else Views.view
-        drawn = (
-            (
-                (draw.indices, seen := [chosen(self.views, i, n) for i, n in pairs]),
-                seen,
-            )
-            for draw in self.draws(start)
-            for pairs in [zip(draw.indices.tolist(), draw.numbers.tolist(), strict=True)]
-        )
-        place = self.text.device
-        for (indices, seen), images in self.renderer.batches(drawn):
-            labels = self.labels[indices].to(place)
-            # Asked here and not when the views are prepared ahead, which may never be used.
+        for (indices, seen), images in self.renderer.batches(self._drawn(start)):
+            # Asked for here and not where views are prepared ahead, which may never be used.
             answers = self.ask(seen) if self.ask else torch.empty(len(seen), 0)
+            place = self.text.device
+            labels = self.labels[indices].to(place)
             yield TaughtBatch(images.to(place), answers.to(place), self.text[labels], labels)
+
+    def _drawn(self, start: int) -> Iterator[tuple[tuple[Tensor, list[View]], list[View]]]:
+        chosen = numbered if self.draws.views else Views.view
+        for draw in self.draws(start):
+            pairs = zip(draw.indices.tolist(), draw.numbers.tolist(), strict=True)
+            seen = [chosen(self.views, index, number) for index, number in pairs]
+            yield (draw.indices, seen), seen
 
 
 @dataclass
 class Known:
-    """What is known of the stored views of some images, so that no pixel has to be read again.
+    """What is known of a domain's stored views, so that no pixel has to be read again.
 
     indices: (n,), places in the list of all images; features: (views, n, width), the student's;
     answers: (views, n, dim), the teacher's, dim 0 where they are not used.
@@ -101,29 +99,32 @@ class Known:
 class FeatureBatches:
     """The same draws from features and answers that are known: batches for `fit`.
 
-    Each step only gathers rows: no pixel, no backbone and no teacher.
+    known: of each domain in the order of the draws. A step only gathers rows: it needs no pixel,
+    no backbone and no teacher.
     """
 
     def __init__(
         self, draws: DomainBatches, known: Sequence[Known], text: Tensor, labels: Tensor
     ) -> None:
-        self.draws, self.text, self.labels = draws, text, labels.to(text.device)
-        self.features = torch.cat([part.features for part in known], dim=1)
-        self.answers = torch.cat([part.answers for part in known], dim=1)
-        self.rows = torch.full((len(labels),), -1)
-        indices = torch.cat([part.indices for part in known])
-        self.rows[indices] = torch.arange(len(indices))
+        self.draws, self.known, self.text = draws, known, text
+        self.labels = labels.to(text.device)
+        self.rows = torch.full((len(labels),), -1)  # of each image in its domain's tensors
+        for part in known:
+            self.rows[part.indices] = torch.arange(len(part.indices))
 
     def __len__(self) -> int:
         return len(self.draws)
 
     def __call__(self, start: int = 0) -> Iterator[TaughtBatch]:
+        place = self.text.device
         for draw in self.draws(start):
-            rows = self.rows[draw.indices]
+            rows = self.rows[draw.indices].split(self.draws.per_domain)
+            numbers = draw.numbers.split(self.draws.per_domain)
+            drawn = [*zip(self.known, numbers, rows, strict=True)]
             labels = self.labels[draw.indices]
             yield TaughtBatch(
-                self.features[draw.numbers, rows].to(self.text.device),
-                self.answers[draw.numbers, rows].to(self.text.device),
+                torch.cat([part.features[number, row] for part, number, row in drawn]).to(place),
+                torch.cat([part.answers[number, row] for part, number, row in drawn]).to(place),
                 self.text[labels],
                 labels,
             )

@@ -91,22 +91,24 @@ def lp_ft(fold: Fold, image_weight: float) -> Classifier:
 
     On stored views the first stage sees features that are computed once, as alignment does.
     """
-    settings = fold.settings
+    settings, stored = fold.settings.align, fold.settings.views > 0
     tower, student = fold.student(projected=False)
     learner = Learner(student, new_head(fold, student))
-    stored = settings.views > 0
     probe = Learner(nn.Identity(), learner.head) if stored else learner
-    batches: Batches = (
-        fold.features("align", settings.align, student, asks=False)
-        if stored
-        else fold.batches("align", settings.align, asks=False)
-    )
+    backbone = student if stored else None
     fold.stage(
         "probe",
         probe,
-        settings.align,
-        fold.validator(lambda x: probe(x)[1], student if stored else None),
-        lambda **kept: train(probe, probe.head, batches, supervised, settings.align, **kept),
+        settings,
+        fold.validator(lambda x: probe(x)[1], backbone),
+        lambda **kept: train(
+            probe,
+            probe.head,
+            fold.either("align", settings, backbone, asks=False),
+            supervised,
+            settings,
+            **kept,
+        ),
     )
     learn(fold, learner, supervised)
     return fold.classifier(tower, learner.head)
@@ -164,13 +166,19 @@ BASELINES: dict[str, Callable[[Fold, float], Classifier]] = {
 def learn(fold: Fold, learner: Learner, objective: Objective, asks: bool = False) -> None:
     """Train student and head on the images that distillation draws."""
     settings = fold.settings.train
-    batches = fold.batches("distill", settings, asks)
     fold.stage(
         "train",
         learner,
         settings,
         fold.validator(lambda x: learner(x)[1]),
-        lambda **kept: train(learner, learner, batches, objective, settings, **kept),
+        lambda **kept: train(
+            learner,
+            learner,
+            fold.batches("distill", settings, asks),
+            objective,
+            settings,
+            **kept,
+        ),
     )
 
 

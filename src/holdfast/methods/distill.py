@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from holdfast.data.taught import TaughtBatch
 from holdfast.harness import Fold
 from holdfast.losses import cosine_loss
-from holdfast.models import Classifier, head_of
+from holdfast.models import Classifier, Head, head_of
 from holdfast.settings import Optimisation
 from holdfast.students import Student
 from holdfast.train import Batches, Companion, Objective, fit
@@ -69,38 +69,48 @@ def train(
 
 
 def distill(fold: Fold, image_weight: float) -> Classifier:
-    """Align, then distill; the text embeddings are the head.
+    """Align, then distill; the head is the text embeddings times the teacher's logit scale.
 
-    On stored views the first stage sees features that are computed once, and no image.
+    The teacher's own tower is aligned already.
     """
-    settings = fold.settings
+    settings = fold.settings.train
     tower, student = fold.student(projected=True)
     head = head_of(fold.world.text, fold.world.logit_scale).requires_grad_(False)
-    projects = any(True for _ in student.projection.parameters())
-    if projects and settings.views:
-        aligned = Student(nn.Identity(), student.projection)
-        batches: Batches = fold.features("align", settings.align, student.backbone, asks=True)
-        validate = fold.validator(lambda x: head(student.projection(x)), student.backbone)
-    elif projects:
-        aligned = student
-        batches = fold.batches("align", settings.align, asks=True)
-        validate = fold.validator(lambda x: head(student(x)))
-    if projects:
-        fold.stage(
-            "align",
-            aligned,
-            settings.align,
-            validate,
-            lambda **kept: train(
-                aligned, "projection", batches, image_weight, settings.align, **kept
-            ),
-        )
-    seen = fold.batches("distill", settings.train, asks=True)
+    if isinstance(student.projection, nn.Linear):
+        align(fold, student, head, image_weight)
     fold.stage(
         "distill",
         student,
-        settings.train,
+        settings,
         fold.validator(lambda x: head(student(x))),
-        lambda **kept: train(student, "backbone", seen, image_weight, settings.train, **kept),
+        lambda **kept: train(
+            student,
+            "backbone",
+            fold.batches("distill", settings, asks=True),
+            image_weight,
+            settings,
+            **kept,
+        ),
     )
     return fold.classifier(tower, head)
+
+
+def align(fold: Fold, student: Student, head: Head, image_weight: float) -> None:
+    """The first stage, in place; on stored views from features that are computed once."""
+    settings, stored = fold.settings.align, fold.settings.views > 0
+    learner = Student(nn.Identity(), student.projection) if stored else student
+    backbone = student.backbone if stored else None
+    fold.stage(
+        "align",
+        learner,
+        settings,
+        fold.validator(lambda x: head(learner(x)), backbone),
+        lambda **kept: train(
+            learner,
+            "projection",
+            fold.either("align", settings, backbone, asks=True),
+            image_weight,
+            settings,
+            **kept,
+        ),
+    )

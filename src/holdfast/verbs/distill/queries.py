@@ -121,11 +121,12 @@ def check_budget(settings: DistillSettings, questions: Questions, store: Embeddi
     """
     first = questions.sample
     if not settings.advice_only:
-        first = [*first, *chain.from_iterable(questions.training[:1])]
+        rest = questions.training[0] if questions.training else questions.testing
+        first = [*first, *rest]
     plan = store.plan(first, questions.prompts)
     needed, left = plan.images + plan.texts, store.ledger.left
     if needed > left and not store.teacher.free:
-        one = "the sample of images" if settings.advice_only else "one view of each training image"
+        one = "the sample of images" if settings.advice_only else "one view of each image"
         raise UsageError(
             f"The budget of {settings.max_queries:,} queries is too small: {store.ledger.spent:,} "
             f"are spent, and {one} and the prompts need {needed:,} more; give --max_queries "

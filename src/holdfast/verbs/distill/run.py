@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -48,6 +49,8 @@ from holdfast.verbs.distill.trials import (
 )
 from holdfast.verbs.teacher import load_teacher
 
+logger = logging.getLogger(__name__)
+
 VIEW_SEED = 0  # of all views in all runs, so that runs share the answers they paid for
 SAMPLES = 4  # pictures of each domain that the result names
 # What may change when a run goes on: nothing that is kept depends on it.
@@ -73,10 +76,10 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     prompts = prompts_for(domains.images.classes, templates)
     device = pick_device(settings.device)
     teacher = load_teacher(settings, settings.device)
-    if not settings.dry_run:
-        domains = find_unreadable(domains)
     tower = towers(settings, teacher)
     first = tower(None, 0)
+    if not settings.dry_run:
+        domains = find_unreadable(domains)
     store = EmbeddingStore(settings.store, teacher, settings.max_queries)
     views = Views(domains.images.paths, settings.view, VIEW_SEED)
     if settings.dry_run:
@@ -93,7 +96,6 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     )
     check_budget(settings, questions, store)
     check_inputs(run, inputs(domains, views, teacher, first))
-    write_json(run / "prompts.json", prompts)
     before = spent_before(run, store)
     text = class_means(store.text(questions.prompts), [len(group) for group in prompts]).to(device)
     world = World(
@@ -114,6 +116,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         "environment": environment(),
         "method": settings.method,
         "classes": list(domains.images.classes.names),
+        "prompts": prompts,
         "domains": [
             {"name": name, "images": len(domains.indices(number))}
             for number, name in enumerate(domains.names)
@@ -127,8 +130,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     store.fill(*questions.training)
     store.fill(questions.testing)
     if settings.spot_check:
-        drift = store.spot_check(questions.views, settings.spot_check, settings.seed)
-        result["spot_check"] = asdict(drift) | {"drifted": drift.drifted}
+        result["spot_check"] = spot_check(store, questions, settings)
     result["trials"] = [trained(world, store, trial, run) for trial in trials]
     result["summary"] = summary(domains, result["trials"])
     result["teacher"] = about_teacher(world, store, questions, teacher)
@@ -212,6 +214,22 @@ def advice(
     found = advise(world.domains, indices, teacher_logits(world, store, indices))
     print(found["text"], flush=True)
     return found
+
+
+def spot_check(
+    store: EmbeddingStore, questions: Questions, settings: DistillSettings
+) -> dict[str, Any]:
+    """How far the teacher's answers are now from those that are stored; a warning if they moved."""
+    drift = store.spot_check(questions.views, settings.spot_check, settings.seed)
+    if drift.drifted:
+        logger.warning(
+            "The teacher has changed since it filled %s: the lowest cosine of %d answers is %.4f. "
+            "Give another --store to ask it anew.",
+            store.folder,
+            drift.count,
+            drift.lowest_cosine,
+        )
+    return asdict(drift) | {"drifted": drift.drifted}
 
 
 def trained(world: World, store: EmbeddingStore, trial: Trial, run: Path) -> dict[str, Any]:
