@@ -104,6 +104,8 @@ def test_the_errors_of_the_command_line(capsys):
         2,
         "holdfast: There is no verb 'trasnfer' (did you mean transfer?); see `holdfast --help`.",
     )
+    code, line = error_of(capsys, "continual", "ad", "model")
+    assert code == 2 and "no verb 'continual ad' (did you mean continual add" in line
     code, line = error_of(capsys, "transfer", "a", "b", "--trian.epochs", 3)
     assert code == 2 and "no option --trian.epochs (did you mean --train.epochs" in line
     code, line = error_of(capsys, "transfer", "a", "b", "--train.epochs", "many")

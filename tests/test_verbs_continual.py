@@ -139,6 +139,7 @@ def test_each_task_has_its_coverage_settings_and_costs(streamed):
     assert [row["source"] for row in rows] == ["pre-training", "colours"]
     assert sum(row["images"] for row in rows) == second["replay"]["images"] == 12
     assert [row["names"] for row in rows] == [3, 3]
+    assert read(streamed / "result.json")["coverage"]["shades"] == rows
     assert (first["train"]["learning_rate"], second["train"]["learning_rate"]) == (1e-3, 2e-3)
     assert [record["step"] for record in second["training"]] == [0, 1, 2, 3]
     assert second["costs"]["training_seconds"] > 0
@@ -556,6 +557,8 @@ def test_bad_streams(tasks, options, model, tmp_path, capsys):
     assert code == 2 and "12 replay images, fewer than the 50 of a step" in line
     code, line = problem(f"- {tasks / 'colours'}", "--method", "joint", "--max_drop", 0.1)
     assert code == 2 and "no gate for joint" in line
+    code, line = problem(f"- {tasks / 'colours'}", "--held_out", tasks / "shades")
+    assert code == 2 and "held_out tasks are for max_drop" in line
     code, line = error_of(capsys, "continual", "run", tmp_path / "none.yaml", *options, *out)
     assert code == 2 and "cannot be read" in line
     assert not (tmp_path / "out").exists()

@@ -243,6 +243,8 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
         name = " ".join(arguments[:count])
         if name in VERBS:
             return name, list(arguments[count:])
+    if any(verb.startswith(f"{arguments[0]} ") for verb in VERBS):
+        name = " ".join(arguments[:2])
     raise UsageError(f"There is no verb {name!r}{near(name, VERBS)}; see `holdfast --help`.")
 
 

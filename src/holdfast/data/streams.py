@@ -96,7 +96,9 @@ def read_stream(path: Path, datasets: Collection[str]) -> list[TaskSource]:
         raise UsageError(f"The stream file {path} is neither YAML nor JSON{place}.") from None
     listed = value.get("tasks") if isinstance(value, dict) else value
     if not isinstance(listed, list) or not listed:
-        raise UsageError(f"The stream file {path} lists no tasks; see `holdfast continual run`.")
+        raise UsageError(
+            f"The stream file {path} lists no tasks; write one a line, as in '- data/pets'."
+        )
     tasks: list[TaskSource] = []
     for number, entry in enumerate(listed, 1):
         try:

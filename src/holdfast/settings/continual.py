@@ -86,7 +86,7 @@ class ContinualTrainSettings(Optimisation):
 
 @dataclass(frozen=True)
 class ReplaySettings(DrawSettings):
-    """Images that stand for what the model knows (GIFT: 1,000 a task, 50 steps, guidance 7.5).
+    """Images that stand for what the model knows (GIFT: 1,000 a task).
 
     Args:
         images: how many for each task; 0 replays nothing.
@@ -98,7 +98,7 @@ class ReplaySettings(DrawSettings):
             there (file_name, text), a .txt beside each image, or what `holdfast generate` wrote.
         cache: folder for the generated images; several runs can share one. None keeps them with
             the task.
-        guidance: classifier-free guidance scale.
+        guidance: classifier-free guidance scale; 7.5 is the pipelines' own default.
     """
 
     limits = {**DrawSettings.limits, "images": (0, INFINITY)}
@@ -126,7 +126,8 @@ class ContinualAddSettings(Settings):
         templates: sentences with one `{}`, or a list's name: the first trains, all evaluate.
         pretrained: open_clip's tag for its weights; empty for a model that carries its own.
         method: how to learn without forgetting: GIFT, or what it is compared with.
-        ensemble: weight of the new model in the average that `wise-ft` makes after the task.
+        ensemble: weight of the new model in the average that `wise-ft` makes after the task (0.8
+            where ZSCL compares with it).
         generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`.
         per_class: images per class and split of a data set that is drawn.
         max_drop: largest drop of accuracy that is accepted on what the model knew (0.02 is two
@@ -170,7 +171,8 @@ class ContinualRunSettings(Settings):
         model: open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.
         pretrained: open_clip's tag for its weights; empty for a model that carries its own.
         method: how to learn without forgetting: GIFT, or what it is compared with.
-        ensemble: weight of the new model in the average that `wise-ft` makes after each task.
+        ensemble: weight of the new model in the average that `wise-ft` makes after each task (0.8
+            where ZSCL compares with it).
         generator: a text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`.
         max_drop: largest drop of accuracy that is accepted on what the model knew (0.02 is two
             points); none accepts any. If a task costs more, the new weights are averaged with the

@@ -82,6 +82,10 @@ def check(settings: ContinualRunSettings, sources: Sequence[TaskSource]) -> None
     """
     if settings.max_drop is not None and settings.method not in PLANS:
         raise UsageError(f"There is no gate for {settings.method}; leave out max_drop.")
+    if settings.held_out and settings.max_drop is None:
+        raise UsageError(
+            "In a stream, held_out tasks are for max_drop; give it, or leave them out."
+        )
     known = known_tasks(settings.model)
     for position, source in enumerate(sources):
         if settings.method in PLANS:
@@ -203,6 +207,11 @@ def record(
             for task in tasks
         ],
         **matrices(rows, [task.name for task in tasks], settings.split),
+        "coverage": {
+            each.record["task"]: each.record["replay"]["coverage"]
+            for each in taken
+            if each.record["replay"] is not None
+        },
         "steps": [
             {**each.record, "training": thinned(Records(each.out / "records.jsonl").read())}
             for each in taken

@@ -52,7 +52,7 @@ def check(
                 f"There are {images} replay images, fewer than the {train.replay_batch_size} of a "
                 "step; raise --replay.images, or lower --train.replay_batch_size."
             )
-        known_sources(known or Registry({}), settings.replay)
+        known_sources(known or Registry({}), settings.replay)  # raises for unusable names
     held_out = held_out_sources(settings.held_out)
     if any(comparable(each.name) == comparable(source.name) for each in held_out):
         raise UsageError(
