@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check pocket evidence-transfer clean
+.PHONY: demo test check pocket evidence-transfer evidence-distill clean
 
 demo: $(INSTALLED)  ## from class names to a verdict on real pictures, on the embedded world
 	$(BIN)/holdfast demo
@@ -21,6 +21,9 @@ pocket: $(INSTALLED)  ## render the embedded world and train its four models aga
 
 evidence-transfer: $(INSTALLED)  ## docs/evidence/transfer.md, five seeds on three tasks
 	$(BIN)/python evidence/transfer.py
+
+evidence-distill: $(INSTALLED)  ## docs/evidence/distill.md, five seeds, two styles left out, two students
+	$(BIN)/python evidence/distill.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
