@@ -10,12 +10,17 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from holdfast.files import write_text
-from holdfast.report import formats, transfer
+from holdfast.report import continual, distill, formats, transfer
 
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
-PAGES = {"transfer": ("transfer.html", transfer.page)}
+PAGES = {
+    "transfer": ("transfer.html", transfer.page),
+    "distill": ("distill.html", distill.page),
+    "continual": ("continual.html", continual.page),
+    "continual-add": ("continual.html", continual.page),
+}
 
 
 def write_report(record: Mapping[str, Any], out: Path) -> None:

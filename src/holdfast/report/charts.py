@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -183,7 +184,9 @@ def _name_ticks(axes: Axes, names: Sequence[str]) -> None:
     """Words below the axis; slanted where they would run into each other."""
     short = [_shortened(name) for name in names]
     slanted = sum(map(len, short)) > ROOM_FOR_NAMES
-    turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    turned: dict[str, Any] = (
+        {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    )
     axes.set_xticks(range(len(names)), short, **turned)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ def frame(
 def counted(count: int, one: str, more: str = "") -> str | None:
     """5, "class", "classes" -> "5 classes"; None for none."""
     return f"{count:,} {one if count == 1 else more or one + 's'}" if count else None
+
+
+def signed(text: str) -> str:
+    """Numbers below zero with a true minus sign."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
 
 
 def strip(difference: float, low: float, high: float, start: str, end: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from holdfast.report.frame import (
     flat,
     frame,
     pictures,
+    signed,
     strip,
     training,
 )
@@ -113,7 +113,7 @@ def verdict(found: Record | None, measured: bool) -> dict[str, Any]:
     return {
         "kind": "use" if use else "worse" if high < 0 else "keep",
         "headline": "Use the adapted model" if use else "Keep the zero-shot model",
-        "text": re.sub(r"(?<!\w)-(?=\d)", "−", text or advice) + ".",
+        "text": signed(text or advice) + ".",
         "strip": strip(difference, low, high, "zero-shot better", "adapted better"),
         "lines": lines,
     }

@@ -11,12 +11,14 @@ from holdfast import registry
 from holdfast.data.streams import Task
 from holdfast.files import write_json
 from holdfast.registry import Learnt
+from holdfast.report import write_report
 from holdfast.runs import Records, environment, plain
 from holdfast.settings import ContinualAddSettings
 from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.places import held_out_sources, open_source
 from holdfast.verbs.continual.scores import Exam, exam, measure
 from holdfast.verbs.continual.start import open_model
+from holdfast.verbs.continual.verdict import conclude_added
 from holdfast.verbs.measure import load
 
 
@@ -51,6 +53,9 @@ def add(settings: ContinualAddSettings) -> dict[str, Any]:
             "held_out": [task.name for task in held_out],
             "before": before,
             "after": after,
+            "verdict": conclude_added(
+                step.task.name, before, after, [task.name for task in held_out]
+            ),
             "step": step.record,
             "training": Records(step.out / "records.jsonl").read(),
             "notes": step.record["notes"],
@@ -58,6 +63,7 @@ def add(settings: ContinualAddSettings) -> dict[str, Any]:
         }
     )
     write_json(settings.out / "result.json", result)
+    write_report(result, settings.out / "report.html")
     return result
 
 

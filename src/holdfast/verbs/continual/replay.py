@@ -12,7 +12,7 @@ import numpy as np
 
 from holdfast import names
 from holdfast.data.captions import read_pairs
-from holdfast.data.replay import BASE, Source, coverage, draw_prompts
+from holdfast.data.replay import BASE, Source, coverage, draw_prompts, images_of
 from holdfast.errors import UsageError
 from holdfast.files import derive_seed
 from holdfast.generation import generate_images
@@ -24,6 +24,8 @@ from holdfast.settings import ContinualAddSettings, ReplaySettings
 from holdfast.verbs.generate import generators
 
 BASES = ("imagenet", "pocket")
+
+SAMPLES = 6  # images of each source that a record names
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class ReplayImages:
             "sha256": digest.hexdigest(),
             "coverage": coverage(self.sources, self.prompts),
         }
+
+    def samples(self) -> list[dict[str, str]]:
+        """A few images of each source, evenly spaced, with their prompts."""
+        found = []
+        for source in self.sources:
+            places = list(images_of(source, self.prompts))
+            for place in places[:: -(-len(places) // SAMPLES) or 1]:
+                path, prompt = str(self.paths[place]), self.prompts[place]
+                found.append({"path": path, "prompt": prompt, "source": source.origin})
+        return found
 
 
 def known_sources(registry: Registry, settings: ReplaySettings) -> list[Source]:

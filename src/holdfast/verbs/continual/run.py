@@ -24,6 +24,7 @@ from holdfast.data.streams import Task, TaskSource
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
 from holdfast.models import CLIP
+from holdfast.report import write_report
 from holdfast.runs import Records, check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.verbs.continual import step as steps
@@ -34,6 +35,7 @@ from holdfast.verbs.continual.plans import PLANS
 from holdfast.verbs.continual.scores import Exam, exam, measure
 from holdfast.verbs.continual.start import FREE, GATE, known_tasks, open_model
 from holdfast.verbs.continual.start import check as check_task
+from holdfast.verbs.continual.verdict import conclude
 from holdfast.verbs.measure import load
 
 ZERO_SHOT = "zero-shot"
@@ -72,6 +74,7 @@ def run(settings: ContinualRunSettings) -> dict[str, Any]:
     write_csv(out / "matrix.csv", rows, [task.name for task in tasks], "top1")
     write_csv(out / "matrix-union.csv", rows, [task.name for task in tasks], "union_top1")
     write_json(out / "result.json", result)
+    write_report(result, out / "report.html")
     return result
 
 
@@ -189,6 +192,7 @@ def record(
     bench: Bench,
 ) -> dict[str, Any]:
     """What `result.json` holds."""
+    measured = matrices(rows, [task.name for task in tasks], settings.split)
     return {
         "kind": "continual",
         "title": f"A stream of {len(tasks)} tasks, {settings.method}",
@@ -206,7 +210,8 @@ def record(
             }
             for task in tasks
         ],
-        **matrices(rows, [task.name for task in tasks], settings.split),
+        **measured,
+        "verdict": conclude(settings.method, measured["matrix"], measured["metrics"]),
         "coverage": {
             each.record["task"]: each.record["replay"]["coverage"]
             for each in taken
@@ -220,6 +225,7 @@ def record(
         "costs": {
             "generation_seconds": total(taken, "generation_seconds"),
             "training_seconds": total(taken, "training_seconds"),
+            "gate_seconds": total(taken, "gate_seconds"),
             "evaluation_seconds": bench.seconds,
             "peak_memory_bytes": peak_memory(),
         },

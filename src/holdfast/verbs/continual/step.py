@@ -150,6 +150,7 @@ def learn_task(
         "train": asdict(train),
         "images": {split: len(images) for split, images in splits(task)},
         "replay": replay.record() if replay is not None else None,
+        "samples": replay.samples() if replay is not None else [],
         "gate": verdict.to_record() if verdict is not None else None,
         "notes": notes(known, task, settings, verdict),
         "costs": {

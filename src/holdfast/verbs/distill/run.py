@@ -25,6 +25,7 @@ from holdfast.methods.baselines import BASELINES
 from holdfast.methods.distill import distill as align_and_distill
 from holdfast.models import Classifier, Tower, class_means
 from holdfast.prompts import prompts_for
+from holdfast.report import write_report
 from holdfast.runs import check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import DistillSettings
 from holdfast.students import load_student
@@ -47,6 +48,7 @@ from holdfast.verbs.distill.trials import (
     plan_trials,
     training_images,
 )
+from holdfast.verbs.distill.verdict import conclude
 from holdfast.verbs.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
@@ -143,7 +145,12 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         "limit": settings.max_queries,
     }
     result["peak_memory_bytes"] = peak_memory()
-    write_json(run / "result.json", plain(result))
+    result["verdict"] = conclude(
+        settings.method, result["trials"], result["summary"], result["student"], result["teacher"]
+    )
+    result = plain(result)
+    write_json(run / "result.json", result)
+    write_report(result, run / "report.html")
     return result
 
 
