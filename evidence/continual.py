@@ -1,0 +1,258 @@
+"""Continual learning on the embedded world: GIFT, what it is compared with, and its parts.
+
+    python evidence/continual.py             (or: make evidence-continual)
+    python evidence/continual.py --choose    learning rates, on validation pictures and a spare seed
+    python evidence/continual.py --minutes 5 begin nothing new after that, and write what there is
+
+Runs `holdfast.continual_run` as a user would and writes docs/evidence/continual.md and
+continual.json, with the settings that are finished for every seed. Runs that are finished with the
+pocket weights of today are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ["OMP_NUM_THREADS"] = "1"  # two processes of one thread beat one of two
+
+from common import ROOT, work
+from continual_page import (
+    BALANCED,
+    CHAIN,
+    GIFT,
+    IMAGES,
+    JOINT,
+    L2,
+    NUMBERS,
+    ORDERS,
+    ZERO_SHOT,
+    numbered,
+    page,
+    summarise,
+)
+
+import holdfast
+from holdfast import pocket
+from holdfast.files import read_json, write_json
+from holdfast.pocket.world import CLASSES
+from holdfast.settings import ContinualTrainSettings, ImageSettings, ReplaySettings
+from holdfast.verbs.continual.places import take_validation
+
+PAGE = ROOT / "docs" / "evidence" / "continual.md"
+WORK = work("continual", "clip", "diffusion")
+SEEDS = range(5)
+SPARE = 100  # the seed of choices
+RATES = (3e-5, 1e-4, 3e-4)
+# Pictures of each class, about eighty to test on a task.
+PICTURES = {"train": 16, "val": 4, "test": 3}
+MORE = {"digits": 9, "shapes": 9, "textures": 7}  # to test on, where classes are few
+DRAW: dict[str, Any] = {
+    "base": "pocket",
+    "steps": 8,
+    "guidance": 5.0,
+    "batch_size": 32,
+    "precision": "bf16",
+}
+TRAIN: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "steps": 20,
+    "batch_size": 16,
+    "replay_batch_size": 24,
+    "precision": "bf16",
+    "workers": 0,
+}
+# Label on the page -> what differs from GIFT. The most telling ones come first.
+SETTINGS: dict[str, dict[str, Any]] = {
+    ZERO_SHOT: {"method": "zero-shot"},
+    "fine-tuning": {"method": "finetune"},
+    GIFT: {},
+    L2: {"method": "l2"},
+    "ZSCL": {"method": "zscl"},
+    "WiSE-FT after each task": {"method": "wise-ft"},
+    "LwF": {"method": "lwf"},
+    "static EWC": {"method": "ewc"},
+    JOINT: {"method": "joint"},
+    CHAIN[1]: {"train": {"importance": "uniform", "alignment": 0.0}},
+    CHAIN[2]: {"train": {"importance": "uniform"}},
+    BALANCED: {"replay": {"draw": "balanced"}},
+    **{numbered(n): {"replay": {"images": n}} for n in NUMBERS if n not in (0, IMAGES)},
+}
+FIRST_ONLY = [label for label in SETTINGS if label in (JOINT, *CHAIN[1:3]) or "," in label]
+
+
+def write_stream(order: str) -> None:
+    """The file of a stream, and the folders of its tasks where they are not there yet."""
+    folders = []
+    for task in ORDERS[order]:
+        folder = WORK / "tasks" / task
+        folders.append({"folder": str(folder)})
+        counts = PICTURES | {"test": MORE.get(task, PICTURES["test"])}
+        if task == "digits":  # one in four of what it trains on is for validation
+            counts["train"] += counts.pop("val")
+        for split, count in counts.items():
+            if not (folder / split / "classes.json").exists():
+                pocket.write_task(task, folder / split, count, split)  # type: ignore[arg-type]
+        if not (folder / "val" / "classes.json").exists():
+            take_validation(folder)
+    write_json(WORK / f"{order}.json", folders)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stream under one setting and seed; of several rates and on `val` for choices."""
+
+    order: str
+    label: str
+    seed: int
+    split: Literal["val", "test"] = "test"
+    rate: float = TRAIN["learning_rate"]
+
+    @property
+    def out(self) -> Path:
+        """Where it runs, and its result is kept beside."""
+        label = re.sub("[^a-zA-Z0-9]+", "-", self.label).strip("-").lower()
+        return WORK / "runs" / self.order / f"{label}-{self.rate:g}-{self.split}-{self.seed}"
+
+    @property
+    def found(self) -> dict[str, Any] | None:
+        """The result, if it is finished."""
+        kept = Path(f"{self.out}.json")
+        return json.loads(kept.read_text()) if kept.exists() else None
+
+
+def run(job: Job, deadline: float) -> None:
+    """One stream, unless it is finished or would begin after the deadline."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if job.found is not None or time.time() > deadline:
+        return
+    options, out = SETTINGS[job.label], job.out
+    train = TRAIN | {"learning_rate": job.rate} | options.get("train", {})
+    replay = DRAW | {"images": IMAGES, "cache": WORK / "replay"} | options.get("replay", {})
+    if options.get("method") == "zscl":  # one reference set for all tasks, as its paper has it
+        replay["folder"] = reference(job.seed)
+    with sdpa_kernel(SDPBackend.MATH):  # flash attention's backward in bf16 is slow on a CPU
+        result = holdfast.continual_run(
+            WORK / f"{job.order}.json",
+            out,
+            model="pocket",
+            generator="pocket",
+            method=options.get("method", "gift"),
+            split=job.split,
+            replay=ReplaySettings(**replay),
+            train=ContinualTrainSettings(**train),
+            seed=job.seed,
+            device="cpu",
+        )
+    found = {key: result[key] for key in ("matrix", "metrics", "costs")}
+    found["coverage"] = [step["replay"] and step["replay"]["coverage"] for step in result["steps"]]
+    write_json(Path(f"{out}.json"), found)
+    shutil.rmtree(out)  # a model of each task: all together they would fill gigabytes
+
+
+def reference(seed: int) -> Path:
+    """Images of the names that stand for pre-training, the same for all tasks."""
+    names = CLASSES["things"]
+    drawing = {key: value for key, value in DRAW.items() if key != "base"}
+    images = ImageSettings(per_class=-(-IMAGES // len(names)), **drawing)
+    out = WORK / "replay" / f"reference-{seed}"
+    holdfast.generate(names, out, generator="pocket", images=images, seed=seed, device="cpu")
+    return out
+
+
+def choices() -> dict[str, list[Job]]:
+    """{setting: a run for each of RATES}, on validation pictures with the seed that is spare."""
+    return {
+        label: [Job("first", label, SPARE, "val", rate) for rate in RATES]
+        for label in ("fine-tuning", GIFT)
+    }
+
+
+def jobs() -> dict[tuple[str, str], list[Job]]:
+    """{(order, setting): a run for each seed}, in the order in which they are begun."""
+    return {
+        (order, label): [Job(order, label, seed) for seed in SEEDS]
+        if label != ZERO_SHOT  # where nothing is random
+        else [Job(order, label, SEEDS[0])]
+        for label in SETTINGS
+        for order in ORDERS
+        if order == "first" or label not in FIRST_ONLY
+    }
+
+
+def collect() -> dict[str, Any]:
+    """What is finished for every seed."""
+    orders: dict[str, dict[str, Any]] = {order: {} for order in ORDERS}
+    missing: dict[str, list[str]] = {order: [] for order in ORDERS}
+    for (order, label), wanted in jobs().items():
+        found = [each for job in wanted if (each := job.found) is not None]
+        if len(found) == len(wanted):
+            orders[order][label] = summarise(found)
+        else:
+            missing[order].append(label)
+    if JOINT in orders["first"]:
+        orders["second"][JOINT] = orders["first"][JOINT]
+    choice = {
+        label: [job.found["metrics"]["within"]["average"] for job in each]
+        for label, each in choices().items()
+        if all(job.found for job in each)
+    }
+    about = {
+        "tasks": [count(task) for task in ORDERS["first"]],
+        "rates": RATES,
+        "choice": choice,
+        "train": TRAIN,
+        "draw": DRAW,
+    }
+    return {"seeds": len(SEEDS), "about": about, "orders": orders, "missing": missing}
+
+
+def count(task: str) -> dict[str, Any]:
+    """Classes and pictures of a task."""
+    folder = WORK / "tasks" / task
+    numbers = {split: len(list((folder / split).glob("*/*.png"))) for split in ("train", "test")}
+    return {"name": task, "classes": len(read_json(folder / "train" / "classes.json")), **numbers}
+
+
+def main() -> int:
+    """Run what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--choose", action="store_true", help="only compare learning rates")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after")
+    arguments = parser.parse_args()
+    deadline = time.time() + 60 * arguments.minutes
+    for order in ORDERS:
+        write_stream(order)
+    todo = [job for each in choices().values() for job in each]
+    if not arguments.choose:
+        todo += [job for each in jobs().values() for job in each]
+    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
+        # Only one process at a time may draw into a folder, and both orders share this one.
+        if not arguments.choose:
+            list(pool.map(reference, SEEDS))
+        # Runs of one seed and order share a folder too; they are far apart in this list.
+        list(pool.map(run, todo, [deadline] * len(todo)))
+    summary = collect()
+    if arguments.choose:
+        print(json.dumps(summary["about"]["choice"], indent=2))
+        return 0
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n")
+    PAGE.write_text(page(summary))
+    print(PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
