@@ -54,7 +54,7 @@ def test_the_backbone_sees_each_stored_view_once_for_all_steps_and_folds(world, 
     settings = replace(world.settings.align, steps=50)
     for sources in ((0, 1), (1, 2)):
         fold = Fold(world, 0, sources, tmp_path)
-        assert len(list(fold.either("align", settings, backbone, asks=True)(0))) == 50
+        assert len(list(fold.batches("align", settings, True, backbone)(0))) == 50
     assert backbone.images == 3 * 24 * world.settings.views  # 24 training images a domain
     world.known.clear()
 

@@ -42,6 +42,20 @@ def answers(tmp_path_factory, tree):
     return folder / "a"
 
 
+def test_should_i_distil(tree, tmp_path, capsys):
+    """The sample that the advice rests on is paid once: it is part of what training asks."""
+    assert distill(tree, tmp_path, "--sample", "40", "--advice_only", "true") == 0
+    printed = capsys.readouterr().out
+    advice = json.loads((tmp_path / "run" / "advice.json").read_text())
+    assert advice["text"] in printed and "advice.json" in printed
+    assert advice["images"] == 40 == sum(row["n"] for row in advice["domains"].values())
+    assert set(advice["classes"]) == set(THINGS)
+    assert ledger(tmp_path / "answers") == (40, 3)
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert distill(tree, tmp_path) == 0  # goes on from there, in the same folder
+    assert ledger(tmp_path / "answers") == (144, 3)
+
+
 def options():
     """Options of a run that takes seconds."""
     stage = {"steps": 4, "per_domain": 3, "validate_every": 2, "learning_rate": 1e-3}
@@ -319,6 +333,29 @@ def test_the_image_weight_is_selected_without_the_held_out_domain(
     assert seen == ({(1, 2)} if selection == "validation" else {(1, 2), (1,), (2,)})
 
 
+def test_a_black_box_behind_http(tree, tmp_path, capsys):
+    """A service teaches what its model would teach here, for as many queries; then it ends."""
+    assert distill(tree, tmp_path / "local", "--held_out", "neon") == 0
+    command = [sys.executable, "-m", "holdfast", "serve", "pocket", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--device", "cpu"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as service:
+        try:
+            address = service.stdout.readline().split()[-1]
+            more = ["--teacher", address, "--held_out", "neon", "--retries", "0"]
+            assert distill(tree, tmp_path / "http", *more, "--views", "1") == 0
+        finally:
+            service.terminate()
+    paid = [ledger(tmp_path / kind / "answers") for kind in ("local", "http")]
+    assert paid == [(96, 3), (48, 3)]
+    shutil.rmtree(tmp_path / "http" / "run")
+    capsys.readouterr()
+    # What was paid for is kept, but a second view is not in it.
+    assert distill(tree, tmp_path / "http", *more, "--views", "2") == 1
+    assert "does not answer" in capsys.readouterr().err
+    assert ledger(tmp_path / "http" / "answers")[0] <= 48 + 32
+
+
 def test_seeds_have_their_own_splits_and_give_a_deviation(tree, tmp_path):
     assert distill(tree, tmp_path, "--held_out", "neon", "--trials", "2") == 0
     result = result_of(tmp_path)
@@ -367,6 +404,8 @@ def test_wrong_requests_get_one_sentence(tree, tmp_path, capsys):
     shutil.copytree(tree, lacking)
     shutil.rmtree(lacking / "photo" / "bird")
     assert "'photo'" in (message := error(data=lacking)) and "'bird'" in message
+    small = domain_tree(tmp_path / "small", count=1)
+    assert "too few to hold a fifth out" in error(data=small)
     assert not (tmp_path / "run").exists() and not (tmp_path / "answers").exists()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -91,7 +91,7 @@ class Best(Following):
         better = (found.accuracy, -found.loss)
         if not self.best or better > (self.best["accuracy"], -self.best["loss"]):
             self.best = self.validations[-1]
-            self.weights = copied(weights)
+            self.weights = {name: t.to("cpu", copy=True) for name, t in weights.items()}
 
     def result(self) -> dict[str, Tensor]:
         return self.weights
@@ -129,14 +129,15 @@ class Valley(Following):
 
     def take(self, step: int, weights: dict[str, Tensor]) -> None:
         if self.segment is None:
-            self.segment = Segment(copied(weights), step, step)
+            self.segment = started(weights, step)
         else:
-            self.segment.add({k: t.to("cpu") for k, t in weights.items()}, step)
+            extend(self.segment, weights, step)
 
     def judge(self, step: int, weights: dict[str, Tensor], found: Validated) -> None:
         assert self.segment is not None
-        self.segment.loss = found.loss
-        self.valley.validate(self.segment)
+        # Several wait here, which the memory of an accelerator need not hold.
+        ended = replace(self.segment, weights=on_cpu(self.segment.weights), loss=found.loss)
+        self.valley.validate(ended)
         self.segment = None
         self.finished = self.valley.dead
 
@@ -185,13 +186,13 @@ class Running(Following):
 
     def take(self, step: int, weights: dict[str, Tensor]) -> None:
         if self.mean is None or step <= self.start:
-            self.mean = Segment(copied(weights), step, step)
+            self.mean = started(weights, step)
         else:
-            self.mean.add({k: t.to("cpu") for k, t in weights.items()}, step)
+            extend(self.mean, weights, step)
 
     def result(self) -> dict[str, Tensor]:
         assert self.mean is not None
-        return self.mean.weights
+        return on_cpu(self.mean.weights)
 
     def about(self) -> dict[str, Any]:
         assert self.mean is not None
@@ -212,9 +213,20 @@ def learning(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
 
 
-def copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A copy on the CPU."""
-    return {name: t.to("cpu", copy=True) for name, t in weights.items()}
+def on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights on the CPU."""
+    return {name: t.to("cpu") for name, t in weights.items()}
+
+
+def started(weights: dict[str, Tensor], step: int) -> Segment:
+    """A mean that begins with a copy of the weights of a step, where they are."""
+    return Segment({name: t.clone() for name, t in weights.items()}, step, step)
+
+
+def extend(mean: Segment, weights: dict[str, Tensor], step: int) -> None:
+    """Take the weights of a step into a mean, which a checkpoint may have brought to the CPU."""
+    mean.weights = {name: t.to(weights[name].device) for name, t in mean.weights.items()}
+    mean.add(weights, step)
 
 
 @contextmanager

@@ -169,8 +169,9 @@ def show_distilled(chosen: settings.DistillSettings, found: Any) -> None:
     if not isinstance(found, dict):
         print(found)
         return
-    if "summary" not in found:
-        return  # advice alone, which is printed already
+    if "summary" not in found:  # the advice itself is printed as soon as it is known
+        print(f"Per class and domain: {chosen.out / 'advice.json'}")
+        return
     tables = {"trained on": found["summary"]["in_domain"]}
     if "held_out" in found["summary"]:
         tables["unseen"] = found["summary"]["held_out"]["full"]

@@ -33,6 +33,7 @@ from holdfast.progress import progress
 from holdfast.runs import Records
 from holdfast.settings import DistillSettings, StageSettings
 from holdfast.students import Student
+from holdfast.train import Batches
 
 BATCH = 128  # images at once where nothing learns
 
@@ -115,30 +116,20 @@ class Fold:
         views = self.settings.views
         return DomainBatches(groups, settings.per_domain, settings.steps, views, seed)
 
-    def batches(self, stage: str, settings: StageSettings, asks: bool) -> ViewBatches:
-        """Batches of pixels; with the teacher's answers if the method asks for them."""
-        world = self.world
-        return ViewBatches(
-            self.draws(stage, settings),
-            world.views,
-            world.renderer,
-            world.ask if asks else None,
-            world.text,
-            world.labels,
-        )
+    def batches(
+        self, stage: str, settings: StageSettings, asks: bool, frozen: nn.Module | None = None
+    ) -> Batches:
+        """Batches of a stage; with the teacher's answers if the method asks for them.
 
-    def either(
-        self, stage: str, settings: StageSettings, backbone: nn.Module | None, asks: bool
-    ) -> FeatureBatches | ViewBatches:
-        """Batches of a backbone's features on the stored views, computed once for all steps.
-
-        Without a backbone, batches of pixels.
+        frozen: a backbone that does not learn; the batches then hold its features on the stored
+        views, computed once for all steps, in the place of pixels.
         """
-        if backbone is None:
-            return self.batches(stage, settings, asks)
-        known = [self._known(domain, backbone, asks) for domain in self.sources]
-        draws = self.draws(stage, settings)
-        return FeatureBatches(draws, known, self.world.text, self.world.labels)
+        world, draws = self.world, self.draws(stage, settings)
+        if frozen is not None:
+            known = [self._known(domain, frozen, asks) for domain in self.sources]
+            return FeatureBatches(draws, known, world.text, world.labels)
+        ask = world.ask if asks else None
+        return ViewBatches(draws, world.views, world.renderer, ask, world.text, world.labels)
 
     def _known(self, domain: int, backbone: nn.Module, asks: bool) -> Known:
         """Of a domain's training images; always in the same batches, so to the bit the same."""
@@ -171,9 +162,7 @@ class Fold:
         return self.world.prepared[key]
 
     def validator(
-        self,
-        logits: Callable[[Tensor], Tensor],
-        backbone: nn.Module | None = None,
+        self, logits: Callable[[Tensor], Tensor], frozen: nn.Module | None = None
     ) -> Validate:
         """Accuracy and loss on the training domains' validation images, each domain alike.
 
@@ -183,10 +172,10 @@ class Fold:
         labels = self.world.labels.to(self.world.device)
 
         def inputs_of(domain: int) -> Iterable[Tensor]:
-            if backbone is None:
+            if frozen is None:
                 return self.validation_images(domain)
             if domain not in inputs:
-                inputs[domain] = [run(backbone, x) for x in self.validation_images(domain)]
+                inputs[domain] = [run(frozen, x) for x in self.validation_images(domain)]
             return inputs[domain]
 
         def validate() -> Validated:

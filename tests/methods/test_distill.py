@@ -116,8 +116,8 @@ def test_aligning_on_features_equals_aligning_on_pixels(tree, tmp_path):
     for stored in (True, False):
         _, taught = fold.student(projected=True)
         learner = Student(nn.Identity(), taught.projection) if stored else taught
-        batches = fold.either(
-            "align", SETTINGS_OF_A_STAGE, taught.backbone if stored else None, True
+        batches = fold.batches(
+            "align", SETTINGS_OF_A_STAGE, True, taught.backbone if stored else None
         )
         train(learner, "projection", batches, 0.3, SETTINGS_OF_A_STAGE, seed=0)
         results.append(weights(taught))

@@ -95,16 +95,16 @@ def lp_ft(fold: Fold, image_weight: float) -> Classifier:
     tower, student = fold.student(projected=False)
     learner = Learner(student, new_head(fold, student))
     probe = Learner(nn.Identity(), learner.head) if stored else learner
-    backbone = student if stored else None
+    frozen = student if stored else None
     fold.stage(
         "probe",
         probe,
         settings,
-        fold.validator(lambda x: probe(x)[1], backbone),
+        fold.validator(lambda x: probe(x)[1], frozen),
         lambda **kept: train(
             probe,
             probe.head,
-            fold.either("align", settings, backbone, asks=False),
+            fold.batches("align", settings, False, frozen),
             supervised,
             settings,
             **kept,

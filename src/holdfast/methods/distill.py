@@ -99,16 +99,16 @@ def align(fold: Fold, student: Student, head: Head, image_weight: float) -> None
     """The first stage, in place; on stored views from features that are computed once."""
     settings, stored = fold.settings.align, fold.settings.views > 0
     learner = Student(nn.Identity(), student.projection) if stored else student
-    backbone = student.backbone if stored else None
+    frozen = student.backbone if stored else None
     fold.stage(
         "align",
         learner,
         settings,
-        fold.validator(lambda x: head(learner(x)), backbone),
+        fold.validator(lambda x: head(learner(x)), frozen),
         lambda **kept: train(
             learner,
             "projection",
-            fold.either("align", settings, backbone, asks=True),
+            fold.batches("align", settings, True, frozen),
             image_weight,
             settings,
             **kept,

@@ -45,6 +45,7 @@ from holdfast.verbs.distill.trials import (
     ASKING,
     Trial,
     check_method,
+    check_splits,
     plan_trials,
     training_images,
 )
@@ -82,6 +83,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     first = tower(None, 0)
     if not settings.dry_run:
         domains = find_unreadable(domains)
+    check_splits(domains, trials)
     store = EmbeddingStore(settings.store, teacher, settings.max_queries)
     views = Views(domains.images.paths, settings.view, VIEW_SEED)
     if settings.dry_run:
@@ -127,6 +129,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         "samples": samples(domains),
         "advice": advice(world, store, questions, trials),
     }
+    write_json(run / "advice.json", result["advice"])
     if settings.advice_only:
         return result
     store.fill(*questions.training)

@@ -69,6 +69,18 @@ def check_method(settings: DistillSettings, trials: Sequence[Trial]) -> None:
         )
 
 
+def check_splits(domains: Domains, trials: Sequence[Trial]) -> None:
+    """Raise UsageError for a domain too small to validate on."""
+    for trial in trials:
+        for domain in range(len(domains)):
+            if not all(domains.split(domain, trial.seed)):
+                raise UsageError(
+                    f"The domain {domains.names[domain]!r} of {domains.images.root} has only "
+                    f"{len(domains.indices(domain))} readable images, too few to hold a fifth out; "
+                    "add some or remove the domain."
+                )
+
+
 def trainings(settings: DistillSettings, trial: Trial) -> list[tuple[int, ...]]:
     """The domains of each training that a trial needs, with those that select a weight."""
     count = len(settings.image_weights)
