@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check pocket evidence-transfer evidence-distill clean
+.PHONY: demo test check pocket evidence-transfer evidence-distill evidence-continual clean
 
 demo: $(INSTALLED)  ## from class names to a verdict on real pictures, on the embedded world
 	$(BIN)/holdfast demo
@@ -24,6 +24,9 @@ evidence-transfer: $(INSTALLED)  ## docs/evidence/transfer.md, five seeds on thr
 
 evidence-distill: $(INSTALLED)  ## docs/evidence/distill.md, five seeds, two styles left out, two students
 	$(BIN)/python evidence/distill.py
+
+evidence-continual: $(INSTALLED)  ## docs/evidence/continual.md, five seeds on two orders of five tasks
+	$(BIN)/python evidence/continual.py
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
