@@ -91,7 +91,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         questions = ask_what(settings, domains, views, trials, flat)
         return plan_queries(settings, questions, store, trials)
 
-    settings = replace(settings, data=settings.data.absolute())
+    settings = resolved(settings)
     run = open_run(settings.out, settings, FREE)
     if settings.prompts.llm_url:
         prompts = prompts_for(domains.images.classes, settings.prompts, run / "descriptions.json")
@@ -155,6 +155,13 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     write_json(run / "result.json", result)
     write_report(result, run / "report.html")
     return result
+
+
+def resolved(settings: DistillSettings) -> DistillSettings:
+    """The settings as they hold in any working directory."""
+    described = settings.prompts.descriptions
+    prompts = replace(settings.prompts, descriptions=described and described.absolute())
+    return replace(settings, data=settings.data.absolute(), prompts=prompts)
 
 
 def towers(settings: DistillSettings, teacher: Teacher) -> Callable[[int | None, int], Tower]:
