@@ -20,7 +20,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # two processes of one thread beat one of two
 
 from common import ROOT, work
-from summary import page, summarise
+from transfer_page import page, summarise
 
 from holdfast import pocket, transfer
 from holdfast.settings import ImageSettings, TrainSettings

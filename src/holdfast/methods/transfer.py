@@ -28,6 +28,9 @@ from holdfast.train import Objective, fit
 from holdfast.weights import Weights, fisher_information, fisher_merge, interpolate
 
 SWEEP = tuple(round(0.1 * i, 1) for i in range(11))
+# What `--alpha auto` chooses from. Held-out generated images speak for the model that was tuned on
+# their like, so they may only call for less of it than the paper's 0.5.
+CANDIDATES = tuple(alpha for alpha in SWEEP if alpha <= 0.5)
 
 
 def objective(settings: TrainSettings) -> Objective:

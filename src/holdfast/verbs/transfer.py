@@ -28,6 +28,7 @@ from holdfast.files import derive_seed, replacing, write_json
 from holdfast.generation import Estimate, read_manifest
 from holdfast.generation.pipeline import find
 from holdfast.methods.transfer import (
+    CANDIDATES,
     SWEEP,
     AlphaChoice,
     Merge,
@@ -308,7 +309,7 @@ def choose(
         return AlphaChoice.fixed(float(settings.alpha))
     batches = evaluation(held_out, classifier.tower, settings.train)
     logits, labels, _ = sweep(
-        classifier, merge, SWEEP, batches, total=len(held_out), label="choosing alpha"
+        classifier, merge, CANDIDATES, batches, total=len(held_out), label="choosing alpha"
     )
     return choose_alpha(logits, labels)
 
