@@ -2,10 +2,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check pocket evidence-transfer evidence-distill evidence-continual clean
+.PHONY: demo demo-distill demo-continual test check pocket evidence-transfer evidence-distill evidence-continual clean
 
 demo: $(INSTALLED)  ## from class names to a verdict on real pictures, on the embedded world
 	$(BIN)/holdfast demo
+
+demo-distill: $(INSTALLED)  ## a small student for a style of picture that it never saw
+	$(BIN)/holdfast demo distill
+
+demo-continual: $(INSTALLED)  ## five tasks one after the other, and what was forgotten
+	$(BIN)/holdfast demo continual
 
 test: $(INSTALLED)  ## all tests
 	$(BIN)/python -m pytest

@@ -61,6 +61,13 @@ def test_dotted_options_and_values():
     assert found.train.covariance == 0.02
 
 
+def test_the_demo_takes_a_method():
+    assert parse("demo", []).what == "transfer"
+    assert parse("demo", ["continual", "--seed", "3"]).what == "continual"
+    with pytest.raises(UsageError, match="what cannot be 'distil'"):
+        parse("demo", ["distil"])
+
+
 def test_a_settings_file_reproduces_the_settings(tmp_path):
     from dataclasses import asdict
 

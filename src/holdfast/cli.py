@@ -41,7 +41,7 @@ VERBS = {
     "continual add": Verb(
         settings.ContinualAddSettings, ("model",), "add a task to a model that keeps learning"
     ),
-    "demo": Verb(settings.DemoSettings, (), "the main job on the embedded world"),
+    "demo": Verb(settings.DemoSettings, ("what",), "a method on the embedded world"),
 }
 
 
@@ -137,7 +137,7 @@ def run(name: str, chosen: Any) -> None:
         "serve": lambda s: verbs.serve(s),
         "continual run": lambda s: show_stream(s, verbs.continual_run(s)),
         "continual add": lambda s: show_added(s, verbs.continual_add(s)),
-        "demo": lambda s: show_transfer(*verbs.demo(s)),
+        "demo": lambda s: show_demo(s, *verbs.demo(s)),
     }
     printers[name](chosen)
 
@@ -180,10 +180,25 @@ def show_distilled(chosen: settings.DistillSettings, found: Any) -> None:
         for name, row in rows.items():
             spread = "" if row["deviation"] is None else f" ± {row['deviation']:.1%}"
             print(f"{kind:12} {name:20} {row['mean']:6.1%}{spread}")
-    if gap := found["summary"].get("gap"):
-        print(f"Student minus teacher on the same unseen images: {100 * gap['mean']:+.1f} points")
+    show_verdict(found["verdict"])
     print(f"Queries: {found['queries']['asked_by_this_run']:,}")
-    print(f"Result: {chosen.out / 'result.json'}")
+    students = [trial["classifier"] for trial in found["trials"] if "classifier" in trial]
+    if students:
+        place = (
+            chosen.out / students[0] if len(students) == 1 else f"{len(students)} in {chosen.out}"
+        )
+        print(f"Student:    {place}")
+    print(f"Report:     {chosen.out / 'report.html'}")
+
+
+def show_demo(chosen: settings.DemoSettings, ordinary: Any, found: Any) -> None:
+    """What the verb that was demonstrated prints."""
+    printers: dict[str, Callable[[Any, Any], None]] = {
+        "transfer": show_transfer,
+        "distill": show_distilled,
+        "continual": show_stream,
+    }
+    printers[chosen.what](ordinary, found)
 
 
 def show_scores(found: Any) -> None:
@@ -212,7 +227,8 @@ def show_stream(chosen: settings.ContinualRunSettings, result: Any) -> None:
         shown = (f"{name} {100 * v:.2f}" for name, v in numbers.items() if v is not None)
         print(f"{kind}: {', '.join(shown)}")
     show_notes(result["notes"])
-    print(f"Models and matrix: {chosen.out}")
+    show_verdict(result["verdict"])
+    print(f"Models:     {chosen.out / 'tasks'}\nReport:     {chosen.out / 'report.html'}")
 
 
 def show_added(chosen: settings.ContinualAddSettings, result: Any) -> None:
@@ -221,7 +237,13 @@ def show_added(chosen: settings.ContinualAddSettings, result: Any) -> None:
         after = result["after"][name]["top1"]
         print(f"{name:20} {before['top1']:6.1%} -> {after:6.1%}   ({before['images']} images)")
     show_notes(result["notes"])
-    print(f"Model: {chosen.out / 'model'}")
+    show_verdict(result["verdict"])
+    print(f"Model:      {chosen.out / 'model'}\nReport:     {chosen.out / 'report.html'}")
+
+
+def show_verdict(verdict: Any) -> None:
+    """What came of a run, in words."""
+    print(f"Verdict: {verdict['headline']}. {verdict['text']}")
 
 
 def show_notes(notes: Sequence[str]) -> None:

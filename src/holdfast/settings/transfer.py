@@ -230,16 +230,21 @@ class PredictSettings(Settings):
 
 @dataclass(frozen=True)
 class DemoSettings(Settings):
-    """The main job on the embedded world: from ten class names to a verdict on real digits.
+    """A method on the embedded world, through the verbs that do it for real.
 
     Args:
-        out: folder for the run and its data.
+        what: `transfer`, from ten class names to a verdict on real digits; `distill`, a small
+            student for a style of picture that it never saw; `continual`, five tasks one after the
+            other.
+        out: folder for the run and its data; none is `runs/demo`, with the method's name for the
+            other two.
         seed: of every random choice.
         device: `auto`, `cpu`, `cuda`, `mps`.
     """
 
     limits = {"seed": SEED}
 
-    out: Path = Path("runs/demo")
+    what: Literal["transfer", "distill", "continual"] = "transfer"
+    out: Path | None = None
     seed: int = 0
     device: str = "auto"

@@ -1,21 +1,58 @@
-"""`holdfast demo`: the main job on the embedded world."""
+"""`holdfast demo`: each method on the embedded world, through the verb that does it for real.
+
+Learning rates and steps were chosen on validation pictures of that world. The defaults are for real
+CLIP checkpoints, which are some hundred times as large.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 from holdfast import pocket
+from holdfast.files import write_json
 from holdfast.models import Classifier
-from holdfast.settings import DemoSettings, ImageSettings, TrainSettings, TransferSettings
+from holdfast.pocket.world import STYLES
+from holdfast.settings import (
+    ContinualRunSettings,
+    ContinualTrainSettings,
+    DemoSettings,
+    DistillSettings,
+    ImageSettings,
+    ReplaySettings,
+    StageSettings,
+    TrainSettings,
+    TransferSettings,
+    ViewSettings,
+)
+from holdfast.verbs.continual.places import FAMILY, STREAMS
+from holdfast.verbs.continual.run import run as continual_run
+from holdfast.verbs.distill import distill
 from holdfast.verbs.transfer import transfer
 
+UNSEEN = "sketch"  # the style that the student of the demo never sees
+THINGS = 20  # pictures of each thing in each style
+PICTURES = 20  # of each class and split of a task
 
-def demo(settings: DemoSettings) -> tuple[TransferSettings, Classifier]:
-    """From ten class names to a verdict on real digits, on the embedded world."""
-    real = settings.out / "real-digits"
+
+def demo(settings: DemoSettings) -> tuple[Any, Any]:
+    """Show a method on the embedded world; returns its verb's settings and what the verb returns.
+
+    Run again, it goes on where it stopped.
+    """
+    suffix = "" if settings.what == "transfer" else f"-{settings.what}"
+    return DEMOS[settings.what](settings, settings.out or Path(f"runs/demo{suffix}"))
+
+
+def demo_transfer(settings: DemoSettings, out: Path) -> tuple[TransferSettings, Classifier]:
+    """From ten class names to a verdict on real digits."""
+    real = out / "real-digits"
     if not (real / "classes.json").exists():
         pocket.write_task("digits", real, None, "all")
     run = TransferSettings(
         names=[str(real / "classes.json")],
-        out=settings.out / "run",
+        out=out / "run",
         model="pocket",
         generator="pocket",
         evaluate=real,
@@ -27,3 +64,70 @@ def demo(settings: DemoSettings) -> tuple[TransferSettings, Classifier]:
     classifier = transfer(run)
     assert isinstance(classifier, Classifier)
     return run, classifier
+
+
+def demo_distill(settings: DemoSettings, out: Path) -> tuple[DistillSettings, dict[str, Any]]:
+    """A student that was trained on photos only learns from a teacher in four styles of things.
+
+    Both are measured on a fifth style, which the student never saw.
+    """
+    for style in STYLES:
+        if not (out / "things" / style / "classes.json").exists():
+            pocket.write_task(f"things/{style}", out / "things" / style, THINGS, "test")
+    run = DistillSettings(
+        data=out / "things",
+        out=out / "run",
+        store=out / "answers",
+        teacher="pocket",
+        student="pocket",
+        held_out=UNSEEN,
+        teacher_scores="all",
+        views=4,
+        view=ViewSettings(size=32),
+        align=StageSettings(steps=400, learning_rate=1e-2, per_domain=16, validate_every=20),
+        train=StageSettings(
+            steps=400, learning_rate=1e-3, per_domain=16, validate_every=20, precision="bf16"
+        ),
+        workers=0,
+        seed=settings.seed,
+        device=settings.device,
+    )
+    result = distill(run)
+    assert isinstance(result, dict)
+    return run, result
+
+
+def demo_continual(
+    settings: DemoSettings, out: Path
+) -> tuple[ContinualRunSettings, dict[str, Any]]:
+    """Five tasks one after the other, with drawn images that stand for what was learnt before."""
+    stream = out / "stream.json"
+    tasks = [{"dataset": f"{FAMILY}{t}", "per_class": PICTURES} for t in STREAMS["pocket"]]
+    write_json(stream, tasks)
+    run = ContinualRunSettings(
+        stream=stream,
+        out=out / "run",
+        model="pocket",
+        pretrained="",
+        generator="pocket",
+        replay=ReplaySettings(images=200, base="pocket", steps=12, guidance=5.0, batch_size=64),
+        train=ContinualTrainSettings(
+            learning_rate=3e-4,
+            warmup_steps=10,
+            steps=60,
+            batch_size=32,
+            replay_batch_size=32,
+            precision="bf16",
+            workers=0,
+        ),
+        seed=settings.seed,
+        device=settings.device,
+    )
+    return run, continual_run(run)
+
+
+DEMOS: dict[str, Callable[[DemoSettings, Path], tuple[Any, Any]]] = {
+    "transfer": demo_transfer,
+    "distill": demo_distill,
+    "continual": demo_continual,
+}

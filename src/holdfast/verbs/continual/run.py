@@ -35,7 +35,7 @@ from holdfast.verbs.continual.plans import PLANS
 from holdfast.verbs.continual.scores import Exam, exam, measure
 from holdfast.verbs.continual.start import FREE, GATE, known_tasks, open_model
 from holdfast.verbs.continual.start import check as check_task
-from holdfast.verbs.continual.verdict import conclude
+from holdfast.verbs.continual.verdict import conclude, several
 from holdfast.verbs.measure import load
 
 ZERO_SHOT = "zero-shot"
@@ -195,7 +195,7 @@ def record(
     measured = matrices(rows, [task.name for task in tasks], settings.split)
     return {
         "kind": "continual",
-        "title": f"A stream of {len(tasks)} tasks, {settings.method}",
+        "title": f"A stream of {several(len(tasks), 'task')}, {settings.method}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": plain(asdict(settings)),
         "environment": environment(),
