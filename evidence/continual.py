@@ -36,6 +36,7 @@ from continual_page import (
     L2,
     NUMBERS,
     ORDERS,
+    OWN,
     ZERO_SHOT,
     numbered,
     page,
@@ -65,7 +66,7 @@ DRAW: dict[str, Any] = {
     "precision": "bf16",
 }
 TRAIN: dict[str, Any] = {
-    "learning_rate": 3e-4,
+    "learning_rate": 1e-4,  # of RATES the best for GIFT
     "steps": 20,
     "batch_size": 16,
     "replay_batch_size": 24,
@@ -78,6 +79,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fine-tuning": {"method": "finetune"},
     GIFT: {},
     L2: {"method": "l2"},
+    OWN: {"method": "finetune", "train": {"learning_rate": 3e-5}},  # of RATES the best for it
     "ZSCL": {"method": "zscl"},
     "WiSE-FT after each task": {"method": "wise-ft"},
     "LwF": {"method": "lwf"},
