@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from holdfast.data.captions import read_pairs, scan_captions
+from holdfast.data.folders import fingerprint
 from holdfast.data.streams import open_task, read_stream, task_name, training_settings
 from holdfast.errors import HoldfastError, UsageError
 
@@ -83,6 +84,10 @@ def test_json_and_a_bare_list_are_streams_too(task):
         ("- {dataset: 'pocket:digits', per_class: 0}", "per_class is 0; it must be at least 1"),
         ("- {name: pets}", "A task has one `folder` or one `dataset`"),
         ("- 7", "7 is no task"),
+        ("- {folder: pets, steps: .inf}", "steps is inf; it must be a number"),
+        ("- {folder: pets, templates: 7}", "templates is 7; it must be a text"),
+        ("- {folder: pets, templates: [7]}", "must be a text, or a list of texts"),
+        ("tasks: [pets]\nsteps: 5", "has 'steps' beside its tasks"),
         ("tasks: []", "lists no tasks"),
         ("pets", "lists no tasks"),
         ("- [", "neither YAML nor JSON in line"),
@@ -124,8 +129,11 @@ def test_a_task_has_its_splits(task):
 def test_a_folder_of_classes_is_the_training_split(task):
     found = open_task("pets", task / "train")
     assert len(found.train) == 4 and found.val is found.test is None
-    (task / "test").rename(task / "bus")  # then train is a class like it
-    assert open_task("vehicles", task).classes.names == ("bus", "train", "val")
+    (task / "test").rename(task / "bus")
+    with pytest.raises(UsageError, match="has 'bus' beside train and val"):
+        open_task("pets", task)
+    (task / "val").rename(task / "tram")  # then train is a class like them
+    assert open_task("vehicles", task).classes.names == ("bus", "train", "tram")
 
 
 def test_a_validation_split_has_several_spellings(task):
@@ -201,6 +209,22 @@ def test_captions_in_a_csv_or_beside_the_images(captioned):
     assert read_pairs(captioned) == expected
 
 
+def test_captions_of_several_lines_and_images_that_lie_elsewhere(captioned, tmp_path):
+    elsewhere = tmp_path / "elsewhere.png"
+    paint(elsewhere)
+    (captioned / "metadata.jsonl").unlink()
+    rows = f'file_name,text\na.png,"a red\nbarn"\n{elsewhere},two cats\n'
+    (captioned / "metadata.csv").write_text(rows)
+    assert [caption for _, caption in read_pairs(captioned)] == ["a red barn", "two cats"]
+    found = scan_captions(captioned)
+    before = fingerprint(found)
+    elsewhere.write_bytes(elsewhere.read_bytes() + b"more")
+    assert fingerprint(found) != before
+    line = json.dumps({"file_name": "a.png", "text": "red\u2028barn"}, ensure_ascii=False)
+    (captioned / "metadata.jsonl").write_text(line, encoding="utf-8")
+    assert read_pairs(captioned) == [(captioned / "a.png", "red barn")]
+
+
 def test_what_is_wrong_with_captions_is_one_sentence(captioned):
     def problem(text, kind=UsageError):
         (captioned / "metadata.jsonl").write_text(text)
@@ -220,4 +244,7 @@ def test_what_is_wrong_with_captions_is_one_sentence(captioned):
         read_pairs(captioned / "nowhere")
     (captioned / "a.txt").write_text("one")
     with pytest.raises(UsageError, match=r"b\.png has no caption"):
+        read_pairs(captioned)
+    (captioned / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UsageError, match=r"a\.txt is not UTF-8 text"):
         read_pairs(captioned)

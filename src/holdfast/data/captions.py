@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -76,7 +77,10 @@ def _is_image(path: Path) -> bool:
 def _beside(path: Path) -> str:
     """The caption in the text file of an image, on one line."""
     file = path.with_suffix(".txt")
-    return _one_line(file.read_text(encoding="utf-8-sig")) if file.is_file() else ""
+    try:
+        return _one_line(file.read_text(encoding="utf-8-sig")) if file.is_file() else ""
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is not UTF-8 text; save it as UTF-8.") from None
 
 
 def _one_line(text: str) -> str:
@@ -87,8 +91,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
         if table.suffix == ".csv":
-            return list(csv.DictReader(text.splitlines()))
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return list(csv.DictReader(io.StringIO(text)))
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (OSError, ValueError, csv.Error):
         raise UsageError(f"{table} cannot be read as a table of images and captions.") from None
 

@@ -188,7 +188,8 @@ def fingerprint(data: LabelledImages) -> str:
     """SHA-256 of the images' places below their folder, sizes and labels; pixels are not read."""
     digest = hashlib.sha256()
     for path, label in zip(data.paths, data.labels, strict=True):
-        place = path.relative_to(data.root)
+        # A table of captions may name images that lie elsewhere.
+        place = path.relative_to(data.root) if path.is_relative_to(data.root) else path
         digest.update(f"{place}\0{path.stat().st_size}\0{label}\n".encode("utf-8", "replace"))
     return digest.hexdigest()
 

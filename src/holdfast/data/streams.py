@@ -94,6 +94,11 @@ def read_stream(path: Path, datasets: Collection[str]) -> list[TaskSource]:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
         raise UsageError(f"The stream file {path} is neither YAML nor JSON{place}.") from None
+    if isinstance(value, dict) and (unknown := [key for key in value if key != "tasks"]):
+        raise UsageError(
+            f"The stream file {path} has {unknown[0]!r} beside its tasks; a setting of one task "
+            "goes with the task, one of all on the command line."
+        )
     listed = value.get("tasks") if isinstance(value, dict) else value
     if not isinstance(listed, list) or not listed:
         raise UsageError(
@@ -135,9 +140,12 @@ def _task(entry: Any, root: Path) -> TaskSource:
     if per_class is not None and not is_dataset(place):
         raise UsageError("per_class is for data sets; a folder is used as a whole.")
     templates = entry.pop("templates", TEMPLATE)
+    sentences = templates if isinstance(templates, list) else [templates]
+    if not all(isinstance(each, str) for each in sentences):
+        raise UsageError(f"templates is {templates!r}; it must be a text, or a list of texts.")
     expand_templates(templates)
     return TaskSource(
-        name=str(entry.pop("name", task_name(place))),
+        name=str(task_name(place) if (name := entry.pop("name", None)) is None else name),
         place=place,
         templates=templates,
         per_class=per_class,
@@ -170,7 +178,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
         if isinstance(value, bool) or (hint is int and int(value) != float(value)):
             raise ValueError
         return hint(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{name} is {value!r}; it must be a number.") from None
 
 
@@ -235,10 +243,21 @@ def open_task(name: str, folder: Path, templates: list[str] | str = TEMPLATE) ->
 
 
 def split_folders(folder: Path) -> dict[str, Path | None]:
-    """Where each split lies; a folder of anything but splits is the training split."""
+    """Where each split lies; a folder of anything but splits is the training split.
+
+    Raises UsageError for two folders of one split, and for splits among other folders: as classes
+    they would put test images into training.
+    """
     entries = {e.name for e in folder.iterdir() if e.is_dir() and not names.is_ignored(e.name)}
     spellings = {spelling for each in SPLITS.values() for spelling in each}
-    if not entries or not entries <= spellings:
+    if others := sorted(entries - spellings):
+        splits = [s for s, spelt in SPLITS.items() if not entries.isdisjoint(spelt)]
+        if "train" in splits and len(splits) > 1:
+            raise UsageError(
+                f"{folder} has {others[0]!r} beside {' and '.join(splits)}; move it elsewhere, or "
+                "if all of them are classes, put them into a folder train."
+            )
+    if not entries or others:
         return {"train": folder, "val": None, "test": None}
     found: dict[str, Path | None] = {}
     for split, spelt in SPLITS.items():
