@@ -116,6 +116,7 @@ def test_find_knows_a_models_folder_and_a_run(saved, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(saved, run / "model")
     assert registry.find(str(run)) == run / "model"
+    assert registry.find(f"local-dir:{saved}") == saved  # as open_clip spells it
     assert registry.find("ViT-B-16") is None
     assert registry.find(str(tmp_path)) is None
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tests import tiny
 from tests.test_cli import error_of
 
 import holdfast
@@ -273,6 +274,24 @@ def test_a_model_made_from_another_one_is_not_passed_on(tasks, options, model, t
     assert code == 2 and "other previous model" in line
 
 
+def test_a_finished_task_is_checked_against_its_base_model(
+    tasks, options, clip_folder, tmp_path, capsys
+):
+    base, one = tmp_path / "base", tmp_path / "one"
+    shutil.copytree(clip_folder, base)
+    model = f"local-dir:{base}"
+    command = ("continual", "add", model, "--task", tasks / "colours", *options, "--out", one)
+    assert main([str(word) for word in command]) == 0
+    # A kill between writing the model and tidying up.
+    (one / "learnt.safetensors").write_bytes(b"")
+    assert main([str(word) for word in command]) == 0
+    assert not (one / "learnt.safetensors").exists()
+    tiny.clip_folder(base, seed=1)  # another model in the same place
+    capsys.readouterr()
+    code, line = error_of(capsys, *command)
+    assert code == 1 and "was made from another model" in line
+
+
 LOSSES = {
     "gift": {"distillation_image", "distillation_text", "alignment_image", "alignment_text"},
     "finetune": set(),
@@ -503,6 +522,11 @@ def test_bad_tasks_and_models(tasks, options, model, streamed, tmp_path, capsys)
     done = streamed / "tasks" / "01-colours"
     code, line = problem(done, tasks / "colours")
     assert code == 2 and "learnt a task called 'colours' already" in line
+    code, line = problem(f"local-dir:{done / 'model'}", tasks / "colours")
+    assert code == 2 and "learnt a task called 'colours' already" in line
+    unweighed = ("--train.distillation", 0, "--train.alignment", 0)
+    code, line = problem(model, tasks / "colours", *unweighed)
+    assert code == 2 and "distillation and alignment are 0" in line
     code, line = problem(model, "pocket:digts")
     assert code == 2 and "'pocket:digts' (did you mean pocket:digits" in line
     code, line = problem(model, tmp_path / "nowhere")
@@ -539,7 +563,7 @@ def test_a_model_whose_weights_changed_is_refused(streamed, tasks, options, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_streams(tasks, options, model, tmp_path, capsys):
+def test_bad_streams(tasks, options, model, streamed, tmp_path, capsys):
     out = ("--out", tmp_path / "out")
 
     def problem(text, *more):
@@ -557,6 +581,11 @@ def test_bad_streams(tasks, options, model, tmp_path, capsys):
     assert code == 2 and "12 replay images, fewer than the 50 of a step" in line
     code, line = problem(f"- {tasks / 'colours'}", "--method", "joint", "--max_drop", 0.1)
     assert code == 2 and "no gate for joint" in line
+    code, line = problem(f"- {{folder: {tasks / 'colours'}, name: Joint}}")
+    assert code == 2 and "cannot be called 'Joint'" in line
+    known = ("--model", streamed / "tasks" / "01-colours")
+    code, line = problem(f"- {tasks / 'colours'}", "--method", "joint", *known)
+    assert code == 2 and "learnt a task called 'colours' already" in line
     code, line = problem(f"- {tasks / 'colours'}", "--held_out", tasks / "shades")
     assert code == 2 and "held_out tasks are for max_drop" in line
     code, line = error_of(capsys, "continual", "run", tmp_path / "none.yaml", *options, *out)

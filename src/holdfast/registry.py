@@ -17,6 +17,7 @@ from holdfast.models import CLIP
 from holdfast.names import comparable
 
 TASKS, WEIGHTS = "tasks.json", "open_clip_model.safetensors"
+LOCAL = "local-dir:"  # how open_clip spells a folder
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Registry:
 
 def find(model: str) -> Path | None:
     """The folder of a model that remembers, if `model` is one or a run that holds one."""
-    for folder in (Path(model), Path(model) / "model"):
+    place = Path(model.removeprefix(LOCAL))
+    for folder in (place, place / "model"):
         if (folder / TASKS).is_file():
             return folder
     return None
@@ -109,7 +111,8 @@ def read(folder: Path) -> Registry:
                 raise KeyError
             lists = {key: tuple(entry[key]) for key in ("classes", "templates")}
             tasks.append(Learnt(**entry | lists))
-        registry = Registry(dict(value["base"]), tuple(tasks))
+        base = {key: str(value["base"][key]) for key in ("model", "pretrained", "weights")}
+        registry = Registry(base, tuple(tasks))
         expected = tasks[-1].weights
     except (KeyError, TypeError, ValueError, IndexError):
         raise HoldfastError(

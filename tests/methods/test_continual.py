@@ -1,6 +1,7 @@
 import gc
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -359,7 +360,14 @@ def test_static_importance(clip, task, replay):
     assert not torch.equal(other["visual.proj"], found["visual.proj"])
     # It comes from where it is told to: fisher= makes a replay set unnecessary.
     static = replace(SETTINGS, importance="static", distillation=0.0, alignment=0.0)
+    start = weights(clip)
     learn(clip, task, PROMPTS, None, static, seed=0, fisher=found)
+    # Without losses on them the replay images are not read again.
+    wanted = weights(clip)
+    clip.model.load_state_dict(start)
+    gone = replace(replay, paths=[Path("gone.png")] * len(replay))
+    learn(clip, task, PROMPTS, gone, static, seed=0, fisher=found)
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in weights(clip).items())
 
 
 def test_what_does_not_go_together(clip, task, replay):
@@ -367,5 +375,8 @@ def test_what_does_not_go_together(clip, task, replay):
         learn(clip, task, PROMPTS, replay, replace(SETTINGS, replay_batch_size=31), seed=0)
     with pytest.raises(UsageError, match="importance: adaptive"):
         learn(clip, task, PROMPTS, None, SETTINGS, seed=0)
+    mute = replace(SETTINGS, distillation=0.0, alignment=0.0)
+    with pytest.raises(UsageError, match="importance: adaptive"):
+        learn(clip, task, PROMPTS, replay, mute, seed=0)
     with pytest.raises(UsageError, match="importance: static"):
         learn(clip, task, PROMPTS, None, replace(SETTINGS, importance="static"), seed=0)

@@ -152,7 +152,7 @@ def objective(
     """
 
     def step(model: Any, batch: ContinualBatch) -> Iterator[dict[str, Tensor]]:
-        if batch.replay is not None and (settings.distillation or settings.alignment):
+        if batch.replay is not None and replays(settings):
             assert replay is not None and replay_tokens is not None
             yield replay_losses(model, batch.replay, replay, replay_tokens, settings)
         terms: dict[str, Tensor] = {}
@@ -316,7 +316,7 @@ def learn(
             settings.workers,
         ),
         None
-        if replay is None
+        if replay is None or not replays(settings)
         else SteadyBatches(
             replay,
             clip.preprocess,
@@ -350,6 +350,11 @@ def learn(
         model.load_state_dict(mean.result(), strict=False)
 
 
+def replays(settings: ContinualTrainSettings) -> bool:
+    """Whether a step has losses on replay images."""
+    return bool(settings.distillation or settings.alignment)
+
+
 def check_replay(
     replay: ReplaySet | None, settings: ContinualTrainSettings, fisher: Weights | None
 ) -> None:
@@ -359,17 +364,19 @@ def check_replay(
             f"The replay set has {len(replay)} images, fewer than the {settings.replay_batch_size} "
             "of a step; generate more, or lower replay_batch_size."
         )
-    if replay is None and settings.consolidation:
-        if settings.importance == "adaptive":
-            raise UsageError(
-                "importance: adaptive comes from replay images and there are none; generate some, "
-                "or take importance: uniform, or consolidation: 0."
-            )
-        if settings.importance == "static" and fisher is None:
-            raise UsageError(
-                "importance: static needs images that the previous model knows, and there are "
-                "none; generate some, or take importance: uniform, or consolidation: 0."
-            )
+    if not settings.consolidation:
+        return
+    if settings.importance == "adaptive" and (replay is None or not replays(settings)):
+        raise UsageError(
+            "importance: adaptive comes from the losses on replay images and there are none; give "
+            "images, with distillation or alignment, or take importance: uniform, or "
+            "consolidation: 0."
+        )
+    if settings.importance == "static" and replay is None and fisher is None:
+        raise UsageError(
+            "importance: static needs images that the previous model knows, and there are "
+            "none; generate some, or take importance: uniform, or consolidation: 0."
+        )
 
 
 def choose_importance(

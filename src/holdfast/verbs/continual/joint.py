@@ -16,7 +16,7 @@ from holdfast.registry import Learnt, Registry
 from holdfast.runs import peak_memory, plain
 from holdfast.settings import ContinualRunSettings
 from holdfast.verbs.continual.plans import training
-from holdfast.verbs.continual.step import Step, hashes, train_and_keep
+from holdfast.verbs.continual.step import Step, hashes, remove_training, train_and_keep
 
 JOINT = "joint"
 
@@ -37,6 +37,7 @@ def learn_jointly(
     images, prompts = together(tasks)
     both = Task(JOINT, ("{}",), images)
     if (out / "model" / registry.TASKS).is_file():
+        remove_training(out)  # an earlier start may have been killed before it did
         return Step(both, out, read_json(out / "step.json"))
     planned = [replace(settings.train, **source.train).steps for source in sources]
     train = replace(training("finetune", settings.train, 0), steps=sum(planned))
@@ -85,8 +86,7 @@ def learn_jointly(
         for task in tasks
     ]
     registry.save(clip, known.with_task(*entries), out / "model")
-    finished.unlink(missing_ok=True)
-    (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    remove_training(out)
     return Step(both, out, record)
 
 

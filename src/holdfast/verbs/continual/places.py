@@ -31,7 +31,7 @@ VALIDATION = 4  # one in so many training images of a data set that has no valid
 
 def sources_of(stream: Path) -> list[TaskSource]:
     """The tasks of a stream file, or of a stream that comes along."""
-    if str(stream) in STREAMS and not stream.exists():
+    if str(stream) in STREAMS and not stream.is_file():
         return [TaskSource(task, f"{FAMILY}{task}") for task in STREAMS[str(stream)]]
     return read_stream(stream, DATASETS)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from holdfast.methods.continual import replays
 from holdfast.settings import ContinualTrainSettings
 
 ALONE: dict[str, Any] = {"distillation": 0.0, "alignment": 0.0}  # no replay losses
@@ -82,4 +83,4 @@ def training(method: str, given: ContinualTrainSettings, images: int) -> Continu
 def needs_replay(train: ContinualTrainSettings) -> bool:
     """Whether anything in the training asks replay images."""
     weighed = train.consolidation and train.importance != "uniform"
-    return bool(train.distillation or train.alignment or weighed)
+    return replays(train) or bool(weighed)

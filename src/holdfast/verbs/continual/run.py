@@ -53,7 +53,7 @@ def run(settings: ContinualRunSettings) -> dict[str, Any]:
     check(settings, sources)
     out = settings.out
     clip, known = open_model(settings)
-    stream = settings.stream.absolute() if settings.stream.exists() else settings.stream
+    stream = settings.stream.absolute() if settings.stream.is_file() else settings.stream
     open_run(out, replace(settings, stream=stream), FREE_IN_RUN)
     tasks = [open_source(source, out / "data") for source in sources]
     check_inputs(out, {"model": known.weights, **inputs(sources, tasks)})
@@ -91,8 +91,14 @@ def check(settings: ContinualRunSettings, sources: Sequence[TaskSource]) -> None
         )
     known = known_tasks(settings.model)
     for position, source in enumerate(sources):
+        if names.comparable(source.name) in (ZERO_SHOT, JOINT):
+            raise UsageError(
+                f"A task cannot be called {source.name!r}, as a row of the matrix is; rename it."
+            )
         if settings.method in PLANS:
             check_task(add_settings(settings, sources, position), source, known)
+        elif settings.method == JOINT and known is not None:
+            known.check_new(source.name)
         if not source.is_dataset:
             split(open_source(source, settings.out), settings)
 

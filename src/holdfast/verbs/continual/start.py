@@ -8,9 +8,10 @@ from pathlib import Path
 from holdfast import registry
 from holdfast.data.streams import TaskSource, check_place, is_dataset, task_name
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.methods.continual import replays
 from holdfast.models import CLIP
 from holdfast.names import comparable
-from holdfast.registry import Registry
+from holdfast.registry import LOCAL, Registry
 from holdfast.settings import ContinualAddSettings, ContinualRunSettings, ContinualTrainSettings
 from holdfast.verbs.continual.places import DATASETS, held_out_sources
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay, training
@@ -24,7 +25,6 @@ FREE = (
     *("out", "device", "model", "pretrained", "train.workers", "train.checkpoint_minutes"),
     *("replay.batch_size", "replay.redraws", "replay.cache"),
 )
-LOCAL = "local-dir:"
 GATE = ("max_drop", "held_out")  # come after training: free until a model passes
 
 
@@ -46,6 +46,11 @@ def check(
     drawn = PLANS[settings.method].replay in DRAWN
     images = count(settings.replay) if drawn else 0
     train = training(settings.method, settings.train, images)
+    if train.consolidation and train.importance == "adaptive" and not replays(train):
+        raise UsageError(
+            "importance: adaptive comes from the losses on replay images, and distillation and "
+            "alignment are 0; give one a weight, or take importance: uniform, or consolidation: 0."
+        )
     if drawn and needs_replay(train):
         if images < train.replay_batch_size:
             raise UsageError(
@@ -66,10 +71,10 @@ def check(
 def check_follows(made: Registry, known: Registry | None, settings: ContinualAddSettings) -> None:
     """Raise HoldfastError if a finished model was not made from the one that is given now."""
     if known is None:
-        known = Registry({"model": settings.model, "pretrained": settings.pretrained})
-    same = all(made.base[key] == value for key, value in known.base.items())
+        known = open_model(settings)[1]
     before = [task.weights for task in known.tasks]
-    if not same or [task.weights for task in made.tasks[:-1]] != before:
+    same = [task.weights for task in made.tasks[:-1]] == before
+    if not same or made.base["weights"] != known.base["weights"]:
         raise HoldfastError(
             f"{settings.out / 'model'} was made from another model than the one given now; give "
             "another --out, or remove it to make it again."
@@ -83,14 +88,16 @@ def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
         return place if is_dataset(place) else str(Path(place).absolute())
 
     model, base = settings.model, settings.replay.base
-    if registry.find(model) is not None:
-        model = str(Path(model).absolute())
+    pretrained = settings.pretrained
+    if (folder := registry.find(model)) is not None:
+        model = str(folder.absolute())
     elif model.startswith(LOCAL):
         model = LOCAL + str(Path(model.removeprefix(LOCAL)).absolute())
     held_out = [settings.held_out] if isinstance(settings.held_out, str) else settings.held_out
     return replace(
         settings,
         model=model,
+        pretrained=str(Path(pretrained).absolute()) if Path(pretrained).is_file() else pretrained,
         task=absolute(settings.task),
         held_out=[absolute(place) for place in held_out],
         replay=replace(

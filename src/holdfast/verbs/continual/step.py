@@ -85,6 +85,7 @@ def take(settings: ContinualAddSettings, data: Path) -> Step:
         task = open_source(source, data)
         check_inputs(run, {"images of the task": fingerprint(task.train)})
         check_follows(registry.read(made), known, settings)
+        remove_training(run)  # an earlier start may have been killed before it did
         return Step(task, run, read_json(run / "step.json"))
     if not source.is_dataset:
         open_source(source, data)
@@ -162,9 +163,14 @@ def learn_task(
     }
     write_json(run / "step.json", plain(record))
     registry.save(clip, known.with_task(entry(task, settings, train, record)), run / "model")
-    finished.unlink(missing_ok=True)
-    (run / "checkpoint.safetensors").unlink(missing_ok=True)
+    remove_training(run)
     return Step(task, run, plain(record))
+
+
+def remove_training(run: Path) -> None:
+    """Delete what only the training of a task needs, once its model is whole."""
+    for name in ("learnt.safetensors", "checkpoint.safetensors"):
+        (run / name).unlink(missing_ok=True)
 
 
 def gate_exams(
