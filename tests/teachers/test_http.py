@@ -199,6 +199,7 @@ ODD = {
     "one is missing": (answer([[1, 2]]), "1 embeddings for 2 inputs"),
     "one is too many": (answer([[1, 2]] * 3), "3 embeddings for 2 inputs"),
     "one comes twice": (answer([], data=[answer([[1, 2]])["data"][0]] * 2), "for 2 inputs"),
+    "one is beyond all floats": (answer([[1, 2], [10**400, 1]]), "not lists of numbers"),
     "they are packed": (answer(["AACAPw==", "AACAPw=="]), "not lists of numbers"),
     "they are lists of lists": (answer([[[1, 2]], [[3, 4]]]), "several embeddings an input"),
     "they are empty": (answer([[], []]), "is all zeros"),

@@ -133,7 +133,7 @@ class HTTPTeacher:
             self._wrong(f"its embeddings have different widths, {sorted(widths)}")
         try:
             values = torch.tensor(rows, dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             self._wrong("its embeddings are not lists of numbers")
         if values.dim() != 2:
             self._wrong("it gives several embeddings an input")

@@ -15,7 +15,6 @@ again and paid again; what lies behind the last key is cut off by the next proce
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
@@ -29,6 +28,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from holdfast.data.views import View
@@ -204,14 +204,14 @@ class EmbeddingStore:
     def _asking(self) -> Iterator[None]:
         """Hold the lock, know what other processes added, and cut off what a kill left."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise HoldfastError(
-                    f"Another process is asking the teacher for {self.folder}; wait until it has "
-                    "ended, then run the same command again."
-                ) from None
+        try:
+            lock = FileLock(self.folder / "lock").acquire(timeout=0)
+        except Timeout:
+            raise HoldfastError(
+                f"Another process is asking the teacher for {self.folder}; wait until it has "
+                "ended, then run the same command again."
+            ) from None
+        with lock:
             remove_leftovers(self.folder)
             self._refresh()
             self.ledger.refresh()
@@ -308,8 +308,9 @@ def _too_small(ledger: Ledger, whole: int, rounds: int, now: int, total: int) ->
             f"each image ({ledger.spent:,} are spent); go on with these by --views {whole}, or "
             f"{enough}."
         )
+    first = "the first view of the images needs" if rounds > 1 else "the images now due need"
     return (
         f"The budget of {ledger.max_queries:,} queries is too small: {ledger.spent:,} are spent, "
-        f"and the first view of the images needs {now:,} more; {enough}"
+        f"and {first} {now:,} more; {enough}"
         f"{f' (to {ledger.spent + now:,} for one view)' if rounds > 1 else ''}."
     )
