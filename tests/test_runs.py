@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import UsageError
-from holdfast.runs import Records, check_inputs, open_run
+from holdfast.runs import STARTED, Records, check_inputs, open_run
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,15 @@ def test_only_the_same_settings_open_it_again(tmp_path):
     with pytest.raises(UsageError, match=r"inner.rate \(0.1 there, 0.2 now\); seed"):
         open_run(run, Settings(seed=1, inner=Inner(0.2)))
     open_run(run, Settings(seed=1), free=["seed"])
+    assert json.loads((run / "settings.json").read_text())["seed"] == 1
+
+
+def test_a_run_that_made_nothing_yet_takes_other_settings(tmp_path):
+    run = open_run(tmp_path / "run", Settings())
+    (run / "plan.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds a run with other settings"):
+        open_run(run, Settings(seed=1))
+    open_run(run, Settings(seed=1), started=STARTED | {"plan.json"})
     assert json.loads((run / "settings.json").read_text())["seed"] == 1
 
 

@@ -240,10 +240,34 @@ def test_a_budget_stops_clearly_and_what_was_paid_is_used(tree, tmp_path, capsys
     assert distill(tree, tmp_path, "--max_queries", "75") == 1
     assert "--views 1" in capsys.readouterr().err
     assert ledger(tmp_path / "answers") == (72, 3)
-    assert distill(tree, tmp_path, "--max_queries", "75", "--views", "1") == 2  # other settings
-    shutil.rmtree(tmp_path / "run")
+    # In the same folder, since nothing was trained yet.
     assert distill(tree, tmp_path, "--max_queries", "75", "--views", "1") == 0
     assert ledger(tmp_path / "answers") == (72, 3)
+    assert result_of(tmp_path)["queries"]["asked_by_this_run"] == 75
+    assert distill(tree, tmp_path, "--views", "2") == 2  # now something was
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--method", "zero-shot"], "the images to test on and the prompts need 21 more"),
+        (["--views", "0", "--sample", "9"], "the sample of images and the prompts need 12 more"),
+    ],
+)
+def test_a_budget_too_small_says_for_what(tree, tmp_path, capsys, more, message):
+    assert distill(tree, tmp_path, *more, "--max_queries", "5") == 2
+    assert message in capsys.readouterr().err
+    assert ledger(tmp_path / "answers") == (0, 0)
+
+
+def test_the_first_image_may_be_unreadable(tree, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(tree, data)
+    scan_domains(data).images.paths[0].write_bytes(b"no picture")
+    assert distill(data, tmp_path, "--method", "erm") == 0
+    result = result_of(tmp_path)
+    assert [d["images"] for d in result["domains"]] == [29, 30, 30]
+    assert result["teacher"]["milliseconds_per_image"] > 0
 
 
 def test_a_dry_run_says_what_it_would_ask_and_leaves_nothing(tree, tmp_path, capsys):
@@ -366,11 +390,27 @@ def test_seeds_have_their_own_splits_and_give_a_deviation(tree, tmp_path):
     assert (tmp_path / "run" / "without-neon" / "seed-1" / "model").is_dir()
 
 
-def test_a_spot_check_finds_a_teacher_that_changed(tree, answers, tmp_path, caplog):
+def test_answers_that_are_new_are_not_checked(tree, tmp_path):
+    assert distill(tree, tmp_path, "--spot_check", "5", "--views", "1") == 0
+    assert result_of(tmp_path)["spot_check"] is None
+    assert ledger(tmp_path / "answers") == (72, 3)
+
+
+def test_a_spot_check_finds_a_teacher_that_changed(tree, tmp_path, caplog, capsys):
     store = tmp_path / "answers"
-    shutil.copytree(answers, store)
+    assert distill(tree, tmp_path, "--advice_only", "true") == 0
+    assert distill(tree, tmp_path, "--spot_check", "5", "--dry_run") == 0
+    assert "asks the teacher for 77 images and 0 texts" in capsys.readouterr().out
+    short = ["--spot_check", "5", "--max_queries"]
+    assert distill(tree, tmp_path, *short, "79") == 2
+    assert "a spot check of 5 answers" in capsys.readouterr().err
+    # It comes before anything new is paid: a round of 72 views is more than is left then.
+    assert distill(tree, tmp_path, *short, "80", "--views", "3") == 1
+    assert ledger(store) == (72 + 5, 3)
+    shutil.rmtree(tmp_path / "run")
     assert distill(tree, tmp_path, "--spot_check", "5") == 0
     assert result_of(tmp_path)["spot_check"]["drifted"] is False
+    assert ledger(store) == (144 + 10, 3)
     shutil.rmtree(tmp_path / "run")
     (rows,) = store.rglob("embeddings.f16")
     turned = torch.frombuffer(bytearray(rows.read_bytes()), dtype=torch.float16).flip(0)
@@ -396,6 +436,7 @@ def test_wrong_requests_get_one_sentence(tree, tmp_path, capsys):
     assert "no image weight" in error("--method", "erm", "--image_weight", "[0.1,0.5]")
     assert "several values" in error("--selection", "source")
     assert "from 0 to 1" in error("--image_weight", "[0.1,1.5]")
+    assert "an empty list" in error("--image_weight", "[]")
     assert "hf download" in error("--student", "resnet18", code=1)
     one = tmp_path / "one"
     shutil.copytree(tree / "neon", one / "neon")

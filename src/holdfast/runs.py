@@ -39,12 +39,18 @@ def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def open_run(folder: Path, settings: Any, free: Collection[str] = ()) -> Path:
+def open_run(
+    folder: Path,
+    settings: Any,
+    free: Collection[str] = (),
+    started: Collection[str] = STARTED,
+) -> Path:
     """Create a run's folder, or open one that a run with the same settings left.
 
     Writes `settings.json`, which `--config` reads, and `environment.json`.
     free: settings that may differ from those of the existing run, because nothing that is kept
         depends on them.
+    started: files of a run that has made nothing yet, and may go on with any settings.
 
     Raises UsageError that names what differs; the folder is then left as it was.
     """
@@ -54,7 +60,7 @@ def open_run(folder: Path, settings: Any, free: Collection[str] = ()) -> Path:
         raise UsageError(f"{folder} is a file; give another folder with --out.")
     remove_leftovers(folder)
     # A run that failed before it made anything may be started again with other settings.
-    if written.exists() and {entry.name for entry in folder.iterdir()} - STARTED:
+    if written.exists() and {entry.name for entry in folder.iterdir()}.difference(started):
         earlier = read_json(written)
         if not isinstance(earlier, dict):
             raise UsageError(f"{written} holds no settings; give another folder with --out.")

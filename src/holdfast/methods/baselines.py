@@ -198,7 +198,8 @@ def train(
 
 def new_head(fold: Fold, student: Student) -> Head:
     """An untrained linear classifier on the student's features."""
-    image = next(iter(fold.world.images([0])))
+    some = fold.world.domains.indices(fold.sources[0])[:1]
+    image = next(iter(fold.world.images(some)))
     with torch.no_grad():
         width = student.eval()(image).shape[1]
     torch.manual_seed(derive_seed(fold.seed, "head"))

@@ -157,7 +157,7 @@ class DistillSettings(TeacherSettings):
             domain in turn (`source`).
         sample: images whose answers are looked at first, to say whether distilling is worth it.
         advice_only: ask for that sample, say what it tells, and stop.
-        spot_check: stored answers to ask for again before training.
+        spot_check: answers of earlier runs to ask for again before anything else is asked.
         teacher_scores: measure the teacher where its answers are stored, or ask for `all` images
             that the student is tested on.
         workers: threads that decode and crop images; 0 does it between the steps.
@@ -210,6 +210,8 @@ class DistillSettings(TeacherSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.image_weights:
+            raise UsageError("image_weight is an empty list; it must hold one value or more.")
         for weight in self.image_weights:
             if not 0 <= weight <= 1:
                 raise UsageError(f"image_weight is {weight}; it must be from 0 to 1.")

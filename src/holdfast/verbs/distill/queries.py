@@ -103,7 +103,7 @@ def plan_queries(
     plan = store.plan(views, questions.prompts)
     online = 0 if settings.advice_only else questions.online
     return QueryPlan(
-        images=plan.images + online + settings.spot_check,
+        images=plan.images + online + count_again(settings, questions, store),
         texts=plan.texts,
         stored_images=plan.stored_images,
         stored_texts=plan.stored_texts,
@@ -114,21 +114,31 @@ def plan_queries(
     )
 
 
+def count_again(settings: DistillSettings, questions: Questions, store: EmbeddingStore) -> int:
+    """How many stored answers a spot check asks for again."""
+    if not settings.spot_check:
+        return 0
+    return min(settings.spot_check, store.plan(questions.views).stored_images)
+
+
 def check_budget(settings: DistillSettings, questions: Questions, store: EmbeddingStore) -> None:
     """Raise UsageError, before anything is asked, where not one view of each image is affordable.
 
     A budget that ends between that and all views stops the run there, with what it paid for.
     """
-    first = questions.sample
-    if not settings.advice_only:
-        rest = questions.training[0] if questions.training else questions.testing
-        first = [*first, *rest]
+    first, what = questions.sample, "the sample of images"
+    if not settings.advice_only and questions.training:
+        first, what = [*first, *questions.training[0]], "one view of each image"
+    elif not settings.advice_only and questions.testing:
+        first, what = [*first, *questions.testing], "the images to test on"
     plan = store.plan(first, questions.prompts)
-    needed, left = plan.images + plan.texts, store.ledger.left
+    again = count_again(settings, questions, store)
+    needed, left = plan.images + plan.texts + again, store.ledger.left
+    if again:
+        what = f"a spot check of {again:,} answers, {what}"
     if needed > left and not store.teacher.free:
-        one = "the sample of images" if settings.advice_only else "one view of each image"
         raise UsageError(
             f"The budget of {settings.max_queries:,} queries is too small: {store.ledger.spent:,} "
-            f"are spent, and {one} and the prompts need {needed:,} more; give --max_queries "
+            f"are spent, and {what} and the prompts need {needed:,} more; give --max_queries "
             f"{store.ledger.spent + needed} or more."
         )

@@ -26,7 +26,7 @@ from holdfast.methods.distill import distill as align_and_distill
 from holdfast.models import Classifier, Tower, class_means
 from holdfast.prompts import prompts_for
 from holdfast.report import write_report
-from holdfast.runs import check_inputs, environment, open_run, peak_memory, plain
+from holdfast.runs import STARTED, check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import DistillSettings
 from holdfast.students import load_student
 from holdfast.teachers import LocalTeacher, Teacher
@@ -37,6 +37,7 @@ from holdfast.verbs.distill.queries import (
     Questions,
     ask_what,
     check_budget,
+    count_again,
     plan_queries,
     spread,
 )
@@ -61,6 +62,8 @@ FREE = (
     *("out", "store", "max_queries", "device", "dry_run", "advice_only", "spot_check", "sample"),
     *("batch", "retries", "timeout", "workers", "checkpoint_minutes"),
 )
+# Written before any training; a run that has no more may go on with other settings.
+PRELIMINARY = {"inputs.json", "queries.json", "advice.json"}
 Method = Callable[[Fold, float], Classifier]
 
 
@@ -92,7 +95,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         return plan_queries(settings, questions, store, trials)
 
     settings = resolved(settings)
-    run = open_run(settings.out, settings, FREE)
+    run = open_run(settings.out, settings, FREE, STARTED | PRELIMINARY)
     if settings.prompts.llm_url:
         prompts = prompts_for(domains.images.classes, settings.prompts, run / "descriptions.json")
     questions = ask_what(
@@ -101,6 +104,8 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     check_budget(settings, questions, store)
     check_inputs(run, inputs(domains, views, teacher, first))
     before = spent_before(run, store)
+    # Before anything is paid to a teacher that is no longer the one that filled the store.
+    checked = spot_check(store, questions, settings)
     text = class_means(store.text(questions.prompts), [len(group) for group in prompts]).to(device)
     world = World(
         settings=settings,
@@ -127,6 +132,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         ],
         "unreadable": [str(domains.images.paths[i]) for i in sorted(domains.unreadable)],
         "samples": samples(domains),
+        "spot_check": checked,
         "advice": advice(world, store, questions, trials),
     }
     write_json(run / "advice.json", result["advice"])
@@ -134,8 +140,6 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         return result
     store.fill(*questions.training)
     store.fill(questions.testing)
-    if settings.spot_check:
-        result["spot_check"] = spot_check(store, questions, settings)
     result["trials"] = [trained(world, store, trial, run) for trial in trials]
     result["summary"] = summary(domains, result["trials"])
     result["teacher"] = about_teacher(world, store, questions, teacher)
@@ -235,8 +239,13 @@ def advice(
 
 def spot_check(
     store: EmbeddingStore, questions: Questions, settings: DistillSettings
-) -> dict[str, Any]:
-    """How far the teacher's answers are now from those that are stored; a warning if they moved."""
+) -> dict[str, Any] | None:
+    """How far the teacher's answers are now from those that are stored; a warning if they moved.
+
+    None where nothing is to be asked again, or nothing was stored before.
+    """
+    if not count_again(settings, questions, store):
+        return None
     drift = store.spot_check(questions.views, settings.spot_check, settings.seed)
     if drift.drifted:
         logger.warning(
@@ -341,7 +350,8 @@ def about_teacher(
         else None,
     }
     if isinstance(teacher, LocalTeacher):
-        image = teacher.clip.preprocess(world.views.whole(0).image())[None].to(world.device)
+        some = world.views.whole(world.domains.indices(0)[0])
+        image = teacher.clip.preprocess(some.image())[None].to(world.device)
         found |= size_and_speed(teacher.clip.visual, image)
     return found
 
