@@ -455,9 +455,11 @@ def staged(before, task_gain=0.2):
 
 def test_what_passes_the_gate_is_left_as_it_was_trained(gated, tmp_path):
     assert main([*gated, "--max_drop", "1"]) == 0
-    gate = read(tmp_path / "out" / "result.json")["step"]["gate"]
+    result = read(tmp_path / "out" / "result.json")
+    gate = result["step"]["gate"]
     assert gate["alpha"] == 1 and len(gate["sweep"]) == 1
     assert set(gate["before"]) == {"colours"}  # twelve replay images are too few
+    assert "The gate left out 'pre-training': fewer than 20" in result["notes"][0]
     assert main([*gated[:-1], str(tmp_path / "free")]) == 0
     free, passed = (weights(tmp_path / out / "model") for out in ("free", "out"))
     assert all(torch.equal(free[name], passed[name]) for name in free)
@@ -475,7 +477,8 @@ def test_the_gate_takes_the_best_average_that_passes(gated, clip_folder, tmp_pat
     assert [row["alpha"] for row in verdict["sweep"]] == [1.0, *(n / 10 for n in range(9, 0, -1))]
     assert [row["passes"] for row in verdict["sweep"]] == [False] * 8 + [True] * 2
     assert verdict["alpha"] == 0.2  # 0.1 passes too, and is worse on the task
-    assert "weight of 0.2" in result["notes"][0]
+    [note] = result["notes"]
+    assert "weight of 0.2" in note
     saved = weights(tmp_path / "out" / "model")
     expected = interpolate(before, tuned, 0.2)
     assert all(torch.equal(saved[name], tensor) for name, tensor in expected.items())

@@ -47,6 +47,12 @@ def suite(replay: ReplayImages | None, held_out: Sequence[Exam]) -> list[Exam]:
     return [*exams, *held_out]
 
 
+def too_few(replay: ReplayImages) -> list[str]:
+    """The sources that `suite` leaves out."""
+    found = {source.origin: images_of(source, replay.prompts) for source in replay.sources}
+    return [origin for origin, places in found.items() if len(places) < ENOUGH]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The weight of the new model that passes, and what was measured on the way.

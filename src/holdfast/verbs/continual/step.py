@@ -28,7 +28,7 @@ from holdfast.models import CLIP, read_weights
 from holdfast.registry import Learnt, Registry
 from holdfast.runs import Records, check_inputs, open_run, peak_memory, plain
 from holdfast.settings import ContinualAddSettings, ContinualTrainSettings
-from holdfast.verbs.continual.gate import Verdict, judge, refusal, suite
+from holdfast.verbs.continual.gate import ENOUGH, Verdict, judge, refusal, suite, too_few
 from holdfast.verbs.continual.places import held_out_sources, open_source
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay
 from holdfast.verbs.continual.replay import (
@@ -153,7 +153,7 @@ def learn_task(
         "replay": replay.record() if replay is not None else None,
         "samples": replay.samples() if replay is not None else [],
         "gate": verdict.to_record() if verdict is not None else None,
-        "notes": notes(known, task, settings, verdict),
+        "notes": notes(known, task, settings, replay, verdict),
         "costs": {
             "generation_seconds": clock[1] - clock[0],
             "training_seconds": clock[2] - clock[1],
@@ -268,6 +268,7 @@ def notes(
     known: Registry,
     task: Task,
     settings: ContinualAddSettings,
+    replay: ReplayImages | None,
     verdict: Verdict | None,
 ) -> list[str]:
     """What the user should know of the task."""
@@ -288,6 +289,12 @@ def notes(
         found.append(
             f"The gate took a weight of {verdict.alpha:g} of the new model; as it was trained it "
             f"lost more than {100 * verdict.max_drop:g} points on what the model knew."
+        )
+    if verdict is not None and replay is not None and (few := too_few(replay)):
+        found.append(
+            f"The gate left out {', '.join(map(repr, few[:5]))}"
+            f"{f' and {len(few) - 5} more' if len(few) > 5 else ''}: fewer than {ENOUGH} replay "
+            "images. --replay.draw balanced gives earlier tasks more; --held_out takes real ones."
         )
     return found
 
