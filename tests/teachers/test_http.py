@@ -18,6 +18,7 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.settings import TeacherSettings
 from holdfast.teachers import http as client
 from holdfast.teachers import open_teacher
+from holdfast.teachers.teacher import NotTaken
 
 ENTRY = {
     "id": "clip",
@@ -167,15 +168,27 @@ def test_a_service_that_stays_busy_ends_the_run(service, pauses):
 
 def test_a_service_that_is_down_or_silent(service, pauses):
     service.next += [late] * 2
-    with pytest.raises(HoldfastError, match=r"nothing within 0.05 s; 2 tries"):
+    with pytest.raises(HoldfastError, match=r"nothing within 0.05 s; 2 tries") as e:
         service.teacher(timeout=0.05, retries=1).embed_text(["a"])
+    assert not isinstance(e.value, NotTaken)
     down = open_teacher(TeacherSettings("http://user:pw@127.0.0.1:9/v1", model="m", retries=1))
-    with pytest.raises(
-        HoldfastError, match=r"127\.0\.0\.1:9/v1 does not answer .*refused; 2 t"
-    ) as e:
+    with pytest.raises(NotTaken, match=r"127\.0\.0\.1:9/v1 does not answer .*refused; 2 t") as e:
         down.embed_text(["a"])
     assert "pw" not in str(e.value)
     assert len(pauses) == 2
+
+
+@pytest.mark.parametrize(
+    ("statuses", "not_taken"),
+    [((401,), True), ((422,), True), ((429, 429), True), ((503, 429), False), ((500, 400), False)],
+)
+def test_what_nobody_took_is_told_apart(service, pauses, statuses, not_taken):
+    """A service that failed may have worked on the request, and may charge for it."""
+    for status in statuses:
+        service.says("no", status=status)
+    with pytest.raises(HoldfastError) as error:
+        service.teacher(retries=len(statuses) - 1).embed_text(["a"])
+    assert isinstance(error.value, NotTaken) == not_taken
 
 
 def late():

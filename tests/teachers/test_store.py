@@ -15,6 +15,7 @@ from holdfast.errors import HoldfastError
 from holdfast.settings import ViewSettings
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
 from holdfast.teachers.store import EmbeddingStore
+from holdfast.teachers.teacher import NotTaken
 
 SETTINGS = ViewSettings()
 
@@ -160,6 +161,24 @@ def test_the_ledger_tells_what_was_asked_and_answered(tmp_path):
     ]
     assert all(line["time"].endswith("+00:00") for line in lines_of(store))
     assert (store.ledger.spent, store.ledger.unanswered) == (6, 0)
+
+
+def test_what_nobody_took_is_not_spent(tmp_path):
+    """A service that is down, or refuses the key, costs nothing of a budget that just suffices."""
+
+    def refuse(rows):
+        raise NotTaken("refused")
+
+    views = views_of(6)[0]
+    store = EmbeddingStore(tmp_path, FakeTeacher(change=refuse), max_queries=6)
+    for ask in (lambda: store.fill(views), lambda: store.text(["a"])):
+        with pytest.raises(NotTaken):
+            ask()
+    assert [line.get("withdrawn") for line in lines_of(store)] == [None, 0, None, 1]
+    again = EmbeddingStore(tmp_path, FakeTeacher(), max_queries=6)
+    assert (again.ledger.spent, again.ledger.unanswered) == (0, 0)
+    again.fill(views)
+    assert again.ledger.spent == 6
 
 
 def test_a_budget_ends_with_whole_views(tmp_path):

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from holdfast.errors import HoldfastError, UsageError, near
 from holdfast.settings import TeacherSettings
-from holdfast.teachers.teacher import LOGIT_SCALE, normalised
+from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, normalised
 
 if TYPE_CHECKING:
     from holdfast.data.views import View
@@ -178,15 +178,18 @@ class HTTPTeacher:
         Tries again when the service is silent, busy or failing. A request that it received but did
         not answer in time may be charged twice by a vendor, so each further try is in the log.
         """
+        taken = False  # whether some try may have been worked on
         for attempt in range(self.settings.retries + 1):
             wait = 0.0
             try:
                 answer = self._client.request(method, f"{self._base}/{path}", json=body)
-            except httpx2.TimeoutException:
+            except httpx2.TimeoutException as error:
+                taken |= not isinstance(error, httpx2.ConnectTimeout)
                 problem = f"nothing within {self.settings.timeout:g} s"
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
                 raise UsageError(f"{self.name} is no address of a service: {error}.") from None
             except httpx2.RequestError as error:
+                taken |= not isinstance(error, httpx2.ConnectError)
                 problem = self._short(str(error)) or type(error).__name__
             else:
                 if answer.is_success:
@@ -194,8 +197,9 @@ class HTTPTeacher:
                 if method == "GET" and answer.status_code in (404, 405, 501):
                     return None
                 problem = self._said(answer)
+                taken |= answer.status_code == 408 or answer.status_code >= 500
                 if answer.status_code not in (408, 425, 429) and answer.status_code < 500:
-                    self._refused(answer.status_code, problem)
+                    self._refused(answer.status_code, problem, taken)
                 wait = retry_after(answer.headers.get("Retry-After", ""))
             if attempt == self.settings.retries or wait > PATIENCE:
                 break
@@ -206,7 +210,7 @@ class HTTPTeacher:
             time.sleep(wait)
         tries = "1 try" if attempt == 0 else f"{attempt + 1} tries"
         later = f"; it asks to be left alone for {wait:.0f} s" if wait > PATIENCE else ""
-        raise HoldfastError(
+        raise (HoldfastError if taken else NotTaken)(
             f"The teacher at {self.name} does not answer ({problem}; {tries}{later}); see that it "
             "runs, or give it more time, then run the same command again to go on."
         )
@@ -220,7 +224,7 @@ class HTTPTeacher:
                 f"({self._short(answer.text)!r}); check the address."
             ) from None
 
-    def _refused(self, status: int, problem: str) -> NoReturn:
+    def _refused(self, status: int, problem: str, taken: bool) -> NoReturn:
         hints = {
             401: "set OPENAI_API_KEY to its key",
             403: "set OPENAI_API_KEY to its key",
@@ -229,7 +233,8 @@ class HTTPTeacher:
             422: "lower the batch, the number of images a request, or check the model's name",
         }
         hint = hints.get(status, "check the address and the model's name")
-        raise HoldfastError(f"The teacher at {self.name} refused: {problem}; {hint}.")
+        kind = HoldfastError if taken else NotTaken
+        raise kind(f"The teacher at {self.name} refused: {problem}; {hint}.")
 
     def _said(self, answer: httpx2.Response) -> str:
         """Status and message of an error, in OpenAI's form, FastAPI's, or any other."""

@@ -21,7 +21,7 @@ class Ledger:
 
     An image or a text is one query. A query counts as spent from the moment before it is sent,
     since one that was never answered (a kill, a broken line) may have been billed all the same.
-    A request that a teacher repeats by itself counts once.
+    One that nobody took is withdrawn. A request that a teacher repeats by itself counts once.
 
     max_queries: the most that the file may ever reach, over all runs that share it; none is no
     limit.
@@ -34,7 +34,7 @@ class Ledger:
         self.texts = 0
         self._read = 0  # bytes
         self._requests = 0
-        self._open: dict[int, int] = {}  # queries of the requests without an answer
+        self._open: dict[int, tuple[int, int]] = {}  # images, texts of requests without an answer
         self.refresh()
 
     @property
@@ -45,7 +45,7 @@ class Ledger:
     @property
     def unanswered(self) -> int:
         """Those among them whose answer was lost."""
-        return sum(self._open.values())
+        return sum(map(sum, self._open.values()))
 
     @property
     def left(self) -> float:
@@ -70,6 +70,10 @@ class Ledger:
         """Write down that the last request's answer is kept."""
         self._append({"answered": self._requests - 1})
 
+    def withdraw(self) -> None:
+        """Write down that nobody took the last request."""
+        self._append({"withdrawn": self._requests - 1})
+
     def refresh(self) -> None:
         """Read the lines that were added since, also by other processes."""
         if not self.path.exists():
@@ -86,11 +90,15 @@ class Ledger:
                 continue
             if "answered" in line:
                 self._open.pop(line["answered"], None)
+            elif "withdrawn" in line:
+                images, texts = self._open.pop(line["withdrawn"], (0, 0))
+                self.images -= images
+                self.texts -= texts
             else:
                 self._requests = line["request"] + 1
                 self.images += line["images"]
                 self.texts += line["texts"]
-                self._open[line["request"]] = line["images"] + line["texts"]
+                self._open[line["request"]] = line["images"], line["texts"]
 
     def _append(self, line: dict[str, Any]) -> None:
         append_line(self.path, {"time": datetime.now(UTC).isoformat(timespec="seconds")} | line)

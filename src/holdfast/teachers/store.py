@@ -36,7 +36,7 @@ from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed, read_json, remove_leftovers, write_json
 from holdfast.progress import progress
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
-from holdfast.teachers.teacher import Teacher, normalised
+from holdfast.teachers.teacher import NotTaken, Teacher, normalised
 
 T = TypeVar("T")
 
@@ -197,7 +197,11 @@ class EmbeddingStore:
             yield
             return
         self.ledger.charge(images, texts, purpose)
-        yield
+        try:
+            yield
+        except NotTaken:
+            self.ledger.withdraw()
+            raise
         self.ledger.answered()
 
     @contextmanager

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 LOGIT_SCALE = 100.0  # where CLIP's learned factor ends: its authors clip it there
 
 
+class NotTaken(HoldfastError):  # noqa: N818 - reads better where it is caught
+    """A request that nobody took: it never arrived, or was refused. It costs nothing."""
+
+
 class Teacher(Protocol):
     """A vision-language model that is asked for embeddings and never differentiated.
 
     name: for messages and reports. identity: tells model, weights and preprocessing, the same in
     every process. logit_scale: factor on cosine similarities. batch: the most images or prompts
     that one request holds; whoever keeps answers asks for so many at a time. free: asking costs
-    nothing.
+    nothing. What was asked in vain may cost all the same, unless NotTaken is raised.
     """
 
     @property
