@@ -327,6 +327,7 @@ def test_methods_to_compare_with(tree, tmp_path, method, student, asked):
     assert scores["full"]["n"] == 30
     model = tmp_path / "run" / "without-neon" / "model"
     assert model.exists() == (method != "zero-shot")
+    assert (result["student"]["name"] is None) == (method == "zero-shot")
     if student == "teacher":  # an open_clip folder, with both towers
         assert (model / "open_clip_model.safetensors").exists()
     if model.exists():

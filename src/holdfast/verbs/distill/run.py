@@ -143,7 +143,8 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     result["trials"] = [trained(world, store, trial, run) for trial in trials]
     result["summary"] = summary(domains, result["trials"])
     result["teacher"] = about_teacher(world, store, questions, teacher)
-    result["student"] = result["trials"][0]["student"] | {"name": first.name}
+    name = None if settings.method == "zero-shot" else first.name
+    result["student"] = result["trials"][0]["student"] | {"name": name}
     result["queries"] = {
         "asked_by_this_run": store.ledger.spent - before,
         "needed_without_store": needed(questions),
