@@ -111,6 +111,7 @@ def test_a_stream_ends_in_a_matrix_and_its_numbers(streamed):
     result = read(streamed / "result.json")
     matrix = result["matrix"]
     assert (result["kind"], matrix["split"]) == ("continual", "test")
+    assert "Accuracy matrix" in (streamed / "report.html").read_text()
     assert matrix["rows"] == ["zero-shot", "colours", "shades"]
     assert matrix["columns"] == ["colours", "shades"] and matrix["images"] == [18, 18]
     for kind in ("within", "union"):

@@ -87,6 +87,8 @@ def test_each_domain_left_out_in_turn(tree, tmp_path, capsys):
     printed = capsys.readouterr().out
     result = result_of(tmp_path)
     assert result["kind"] == "distill"
+    assert "Domain by domain" in (tmp_path / "run" / "report.html").read_text()
+    assert f"Verdict: {result['verdict']['headline']}" in printed
     assert [t["held_out"] for t in result["trials"]] == ["neon", "photo", "sketch"]
     # 24 of 30 images of each of 3 domains, 2 views, for all folds and both stages; 3 prompts.
     assert ledger(tmp_path / "answers") == (144, 3)

@@ -101,6 +101,18 @@ def test_a_teacher_that_was_not_asked_has_no_bars(tmp_path: Path) -> None:
     assert "Student minus teacher" not in page.text
 
 
+def test_classes_are_compared_on_the_same_images(single: dict[str, Any]) -> None:
+    trial = copy.deepcopy(single["trials"][0])
+    scores = trial["scores"]["sketch"]
+    scores["domainbed"] = {"n": 150, "per_class": dict.fromkeys(CLASSES, 0.25)}
+    scores["teacher"] = {"n": 150, "per_class": dict.fromkeys(CLASSES, 0.5), "top1": 0.5}
+    change = distill.class_change([trial])
+    assert change is not None
+    assert [row["change"] for row in change["rows"]] == [-0.25] * len(CLASSES)
+    scores["teacher"]["n"] = 149
+    assert distill.class_change([trial]) is None
+
+
 def test_what_was_kept_is_marked() -> None:
     running = {"average": "running", "first_step": 100, "last_step": 400}
     assert distill.marked(running) == {"band": Band(100, 400, "averaged")}

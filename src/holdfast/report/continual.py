@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.report import charts
 from holdfast.report.charts import Mark, Series, line_chart
 from holdfast.report.formats import DASH, number, percent, points
-from holdfast.report.frame import Record, changes, counted, frame, pictures, signed, training
+from holdfast.report.frame import Record, changes, counted, frame, pictures, set_well, training
 
 KINDS = {"learnt": "use", "lost": "worse"}  # colours of the verdict
 TITLES = {
@@ -84,8 +84,8 @@ def verdict(found: Record | None) -> dict[str, Any]:
         return {"kind": "open", "headline": "Not measured"}
     return {
         "kind": KINDS.get(found["decision"], "open"),
-        "headline": signed(found["headline"]),
-        "text": signed(found["text"]),
+        "headline": set_well(found["headline"]),
+        "text": set_well(found["text"]),
     }
 
 

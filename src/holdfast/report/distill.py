@@ -17,7 +17,7 @@ from holdfast.report.frame import (
     finite_columns,
     frame,
     pictures,
-    signed,
+    set_well,
     strip,
 )
 
@@ -79,8 +79,8 @@ def verdict(found: Record | None) -> dict[str, Any]:
         ]
     return {
         "kind": KINDS.get(found["decision"], "open"),
-        "headline": signed(found["headline"]),
-        "text": signed(found["text"]),
+        "headline": set_well(found["headline"]),
+        "text": set_well(found["text"]),
         "strip": gap
         and strip(gap["difference"], gap["low"], gap["high"], "teacher better", "student better"),
         "lines": lines,
@@ -178,24 +178,24 @@ def spread(value: Record) -> str:
 
 def class_change(trials: Sequence[Record]) -> dict[str, Any] | None:
     """Teacher and student class by class where neither learned: in the domains left out."""
-    tested = [t["scores"][t["held_out"]] for t in trials if t.get("held_out") is not None]
-    tested = [scores for scores in tested if scores.get("teacher")]
-    if not tested:
+    left_out = [t["scores"][t["held_out"]] for t in trials if t.get("held_out") is not None]
+    # The teacher may have been asked about DomainBed's share of the images only.
+    pairs = [
+        (scores["teacher"], student)
+        for scores in left_out
+        for student in (scores["full"], scores["domainbed"])
+        if scores.get("teacher") and scores["teacher"]["n"] == student["n"]
+    ]
+    if not pairs:
         return None
-    names = tested[0]["full"]["per_class"]
 
     def mean(scores: Iterable[Record], name: str) -> float | None:
         known = [s["per_class"][name] for s in scores if s["per_class"].get(name) is not None]
         return statistics.mean(known) if known else None
 
     values = [
-        (
-            name,
-            mean((s["teacher"] for s in tested), name),
-            mean((s["full"] for s in tested), name),
-            1,
-        )
-        for name in names
+        (name, mean((pair[0] for pair in pairs), name), mean((pair[1] for pair in pairs), name), 1)
+        for name in pairs[0][0]["per_class"]
     ]
     return changes(values, "teacher", "student")
 

@@ -47,9 +47,9 @@ def counted(count: int, one: str, more: str = "") -> str | None:
     return f"{count:,} {one if count == 1 else more or one + 's'}" if count else None
 
 
-def signed(text: str) -> str:
-    """Numbers below zero with a true minus sign."""
-    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
+def set_well(text: str) -> str:
+    """Numbers with a true minus sign, and with their per cent sign on the same line."""
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text).replace(" %", "\u00a0%")
 
 
 def strip(difference: float, low: float, high: float, start: str, end: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from holdfast.report.frame import (
     flat,
     frame,
     pictures,
-    signed,
+    set_well,
     strip,
     training,
 )
@@ -113,7 +113,7 @@ def verdict(found: Record | None, measured: bool) -> dict[str, Any]:
     return {
         "kind": "use" if use else "worse" if high < 0 else "keep",
         "headline": "Use the adapted model" if use else "Keep the zero-shot model",
-        "text": signed(text or advice) + ".",
+        "text": set_well(text or advice) + ".",
         "strip": strip(difference, low, high, "zero-shot better", "adapted better"),
         "lines": lines,
     }

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import pocket
+from holdfast.device import pick_device
 from holdfast.files import write_json
+from holdfast.harness import attention
 from holdfast.models import Classifier
 from holdfast.pocket.world import STYLES
 from holdfast.settings import (
@@ -123,7 +125,8 @@ def demo_continual(
         seed=settings.seed,
         device=settings.device,
     )
-    return run, continual_run(run)
+    with attention(pick_device(settings.device)):
+        return run, continual_run(run)
 
 
 DEMOS: dict[str, Callable[[DemoSettings, Path], tuple[Any, Any]]] = {
