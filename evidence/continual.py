@@ -12,13 +12,16 @@ pocket weights of today are not run again.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import re
 import shutil
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -66,7 +69,6 @@ DRAW: dict[str, Any] = {
     "precision": "bf16",
 }
 TRAIN: dict[str, Any] = {
-    "learning_rate": 1e-4,  # of RATES the best for GIFT
     "steps": 20,
     "batch_size": 16,
     "replay_batch_size": 24,
@@ -79,7 +81,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fine-tuning": {"method": "finetune"},
     GIFT: {},
     L2: {"method": "l2"},
-    OWN: {"method": "finetune", "train": {"learning_rate": 3e-5}},  # of RATES the best for it
+    OWN: {"method": "finetune"},
     "ZSCL": {"method": "zscl"},
     "WiSE-FT after each task": {"method": "wise-ft"},
     "LwF": {"method": "lwf"},
@@ -112,13 +114,13 @@ def write_stream(order: str) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """A stream under one setting and seed; of several rates and on `val` for choices."""
+    """A stream under one setting, seed and learning rate."""
 
     order: str
     label: str
     seed: int
+    rate: float
     split: Literal["val", "test"] = "test"
-    rate: float = TRAIN["learning_rate"]
 
     @property
     def out(self) -> Path:
@@ -142,15 +144,18 @@ def run(job: Job, deadline: float) -> None:
     options, out = SETTINGS[job.label], job.out
     train = TRAIN | {"learning_rate": job.rate} | options.get("train", {})
     replay = DRAW | {"images": IMAGES, "cache": WORK / "replay"} | options.get("replay", {})
-    if options.get("method") == "zscl":  # one reference set for all tasks, as its paper has it
+    method = options.get("method", "gift")
+    if method == "zscl":  # one reference set for all tasks, as its paper has it
         replay["folder"] = reference(job.seed)
-    with sdpa_kernel(SDPBackend.MATH):  # flash attention's backward in bf16 is slow on a CPU
+    shared = drawing(job) if method in ("gift", "ewc") else nullcontext()
+    # Flash attention's backward in bf16 is slow on a CPU.
+    with shared, sdpa_kernel(SDPBackend.MATH):
         result = holdfast.continual_run(
             WORK / f"{job.order}.json",
             out,
             model="pocket",
             generator="pocket",
-            method=options.get("method", "gift"),
+            method=method,
             split=job.split,
             replay=ReplaySettings(**replay),
             train=ContinualTrainSettings(**train),
@@ -163,11 +168,19 @@ def run(job: Job, deadline: float) -> None:
     shutil.rmtree(out)  # a model of each task: all together they would fill gigabytes
 
 
+@contextmanager
+def drawing(job: Job) -> Iterator[None]:
+    """One at a time: runs of an order and seed draw the same replay images into one folder."""
+    with (WORK / f"{job.order}-{job.seed}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def reference(seed: int) -> Path:
     """Images of the names that stand for pre-training, the same for all tasks."""
     names = CLASSES["things"]
-    drawing = {key: value for key, value in DRAW.items() if key != "base"}
-    images = ImageSettings(per_class=-(-IMAGES // len(names)), **drawing)
+    options = {key: value for key, value in DRAW.items() if key != "base"}
+    images = ImageSettings(per_class=-(-IMAGES // len(names)), **options)
     out = WORK / "replay" / f"reference-{seed}"
     holdfast.generate(names, out, generator="pocket", images=images, seed=seed, device="cpu")
     return out
@@ -176,20 +189,30 @@ def reference(seed: int) -> Path:
 def choices() -> dict[str, list[Job]]:
     """{setting: a run for each of RATES}, on validation pictures with the seed that is spare."""
     return {
-        label: [Job("first", label, SPARE, "val", rate) for rate in RATES]
+        label: [Job("first", label, SPARE, rate, "val") for rate in RATES]
         for label in ("fine-tuning", GIFT)
     }
 
 
+def averages(runs: Sequence[Job]) -> list[float]:
+    """Avg of each; 0 for one that was not run in time."""
+    return [job.found["metrics"]["within"]["average"] if job.found else 0.0 for job in runs]
+
+
 def jobs() -> dict[tuple[str, str], list[Job]]:
     """{(order, setting): a run for each seed}, in the order in which they are begun."""
+    best = {
+        label: max(zip(averages(runs), RATES, strict=True))[1] for label, runs in choices().items()
+    }
+    skipped = [OWN] if best["fine-tuning"] == best[GIFT] else []
     return {
-        (order, label): [Job(order, label, seed) for seed in SEEDS]
-        if label != ZERO_SHOT  # where nothing is random
-        else [Job(order, label, SEEDS[0])]
+        (order, label): [
+            Job(order, label, seed, best["fine-tuning" if label == OWN else GIFT])
+            for seed in (SEEDS if label != ZERO_SHOT else SEEDS[:1])  # nothing is random there
+        ]
         for label in SETTINGS
         for order in ORDERS
-        if order == "first" or label not in FIRST_ONLY
+        if label not in (skipped if order == "first" else [*skipped, *FIRST_ONLY])
     }
 
 
@@ -205,16 +228,11 @@ def collect() -> dict[str, Any]:
             missing[order].append(label)
     if JOINT in orders["first"]:
         orders["second"][JOINT] = orders["first"][JOINT]
-    choice = {
-        label: [job.found["metrics"]["within"]["average"] for job in each]
-        for label, each in choices().items()
-        if all(job.found for job in each)
-    }
     about = {
         "tasks": [count(task) for task in ORDERS["first"]],
         "rates": RATES,
-        "choice": choice,
-        "train": TRAIN,
+        "choice": {label: averages(runs) for label, runs in choices().items()},
+        "train": TRAIN | {"learning_rate": jobs()["first", GIFT][0].rate},
         "draw": DRAW,
     }
     return {"seeds": len(SEEDS), "about": about, "orders": orders, "missing": missing}
@@ -236,15 +254,16 @@ def main() -> int:
     deadline = time.time() + 60 * arguments.minutes
     for order in ORDERS:
         write_stream(order)
-    todo = [job for each in choices().values() for job in each]
-    if not arguments.choose:
-        todo += [job for each in jobs().values() for job in each]
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
-        # Only one process at a time may draw into a folder, and both orders share this one.
+
+        def go(runs: Iterable[Sequence[Job]]) -> None:
+            todo = [job for each in runs for job in each]
+            list(pool.map(run, todo, [deadline] * len(todo)))
+
+        go(choices().values())
         if not arguments.choose:
             list(pool.map(reference, SEEDS))
-        # Runs of one seed and order share a folder too; they are far apart in this list.
-        list(pool.map(run, todo, [deadline] * len(todo)))
+            go(jobs().values())
     summary = collect()
     if arguments.choose:
         print(json.dumps(summary["about"]["choice"], indent=2))

@@ -102,18 +102,20 @@ def verdict(runs: Runs, claim: Claim, measure: str) -> str:
 
 def claim_table(orders: Mapping[str, Runs], claims: Sequence[Claim]) -> str:
     """What each claim comes to in each order for which it was run, by each measure."""
-    shown = [
-        order
-        for order, runs in orders.items()
-        if any(more in runs and less in runs for _, more, less in claims)
-    ]
+    known = [claim for claim in claims if any(all_run(runs, claim) for runs in orders.values())]
+    shown = [order for order, runs in orders.items() if any(all_run(runs, c) for c in known)]
     return table(
         ["claim", *(f"{name}, {order}" for order in shown for name in MEASURES.values())],
         [
             [claim[0], *(verdict(orders[order], claim, m) for order in shown for m in MEASURES)]
-            for claim in claims
+            for claim in known
         ],
     )
+
+
+def all_run(runs: Runs, claim: Claim) -> bool:
+    """Whether both settings of a claim were run."""
+    return claim[1] in runs and claim[2] in runs
 
 
 def courses(runs: Runs, tasks: Sequence[str]) -> str:
@@ -197,8 +199,8 @@ all tasks. The small generator draws no texture that could be recognised (see it
 
 One learning rate, {train["learning_rate"]:g}, is for all methods. It is the one of three that is
 best for GIFT by Avg on validation pictures of the first order, with a seed that is not among the
-{seeds}; fine-tuning was tried in the same way, and a row shows it at the rate that is best
-for it:
+{seeds}. Fine-tuning was tried in the same way; where another rate is best for it, a row of its own
+shows that:
 
 {chosen}
 
