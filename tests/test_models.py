@@ -7,15 +7,17 @@ import torch
 from PIL import Image
 from tests.tiny import siglip_folder
 
+from holdfast import models
 from holdfast.data.batches import evaluation_batches
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.models import (
     Classifier,
     Head,
+    by_length,
     encode_text,
-    last_token,
     load_clip,
+    prompt_lengths,
     text_features,
     text_head,
 )
@@ -162,15 +164,28 @@ def whole_context(clip, prompts):
     return clip.model.encode_text(clip.tokenizer(prompts), normalize=True)
 
 
-def test_a_causal_text_tower_stops_at_the_last_token(clip, monkeypatch):
-    prompts = ["a red thing", "a photo of one blue thing"]
+def test_prompts_are_grouped_where_that_saves_tokens(monkeypatch):
+    monkeypatch.setattr(models, "GROUP_COST", 8)
+    lengths = torch.tensor([9, 3, 4, 3, 20])
+    # Cutting off the longest saves 4 x 11 tokens, then the 9 costs the others 3 x 5.
+    assert [group.tolist() for group in by_length(lengths)] == [[1, 3, 2], [0], [4]]
+    monkeypatch.setattr(models, "GROUP_COST", 1000)
+    assert [group.tolist() for group in by_length(lengths)] == [[1, 3, 2, 0, 4]]
+    assert [group.tolist() for group in by_length(torch.tensor([7]))] == [[0]]
+
+
+@pytest.mark.parametrize("cost", [1, 1000])
+def test_a_causal_text_tower_stops_at_the_last_token(clip, monkeypatch, cost):
+    monkeypatch.setattr(models, "GROUP_COST", cost)
+    prompts = ["a photo of one blue thing", "a red thing"]
     seen = []
     encode = clip.model.encode_text
     monkeypatch.setattr(
         clip.model, "encode_text", lambda tokens, **o: [seen.append(tokens), encode(tokens, **o)][1]
     )
     ours = text_features(clip.model, clip.tokenizer(prompts))
-    assert seen[0].shape == (2, 8)  # six words between start and end
+    # Six words, and three, between start and end.
+    assert [tuple(t.shape) for t in seen] == ([(1, 5), (1, 8)] if cost == 1 else [(2, 8)])
     theirs = whole_context(clip, prompts)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     parameters = [p for n, p in clip.model.named_parameters() if not n.startswith(("visual", "lo"))]
@@ -186,7 +201,7 @@ def test_a_causal_text_tower_stops_at_the_last_token(clip, monkeypatch):
 def test_a_tower_that_looks_everywhere_sees_the_whole_context(tmp_path):
     clip = load_clip(f"local-dir:{siglip_folder(tmp_path)}", device="cpu")
     tokens = clip.tokenizer(["a red thing", "one"])
-    assert last_token(clip.model.text, tokens) is None
+    assert prompt_lengths(clip.model, tokens) is None
     torch.testing.assert_close(
         text_features(clip.model, tokens), whole_context(clip, ["a red thing", "one"])
     )
@@ -196,6 +211,6 @@ def test_where_a_prompt_ends_by_the_id_of_its_end(clip, monkeypatch):
     tokens = torch.tensor([[9, 5, 2, 0, 0, 0], [9, 5, 5, 5, 2, 0]])
     monkeypatch.setattr(clip.model, "text_pool_type", "eos")
     monkeypatch.setattr(clip.model, "text_eos_id", 2)
-    assert last_token(clip.model, tokens) == 4
+    assert prompt_lengths(clip.model, tokens).tolist() == [3, 5]
     monkeypatch.setattr(clip.model, "text_pool_type", "last")
-    assert last_token(clip.model, tokens) is None
+    assert prompt_lengths(clip.model, tokens) is None
