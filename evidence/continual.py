@@ -264,10 +264,11 @@ def main() -> int:
         if not arguments.choose:
             list(pool.map(reference, SEEDS))
             go(jobs().values())
-    summary = collect()
     if arguments.choose:
-        print(json.dumps(summary["about"]["choice"], indent=2))
+        for job in (job for each in choices().values() for job in each if job.found):
+            print(job.label, f"{job.rate:g}", job.found["metrics"]["within"])
         return 0
+    summary = collect()
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n")
     PAGE.write_text(page(summary))
