@@ -1,7 +1,7 @@
 """`holdfast demo`: each method on the embedded world, through the verb that does it for real.
 
-Learning rates and steps were chosen on validation pictures of that world. The defaults are for real
-CLIP checkpoints, which are some hundred times as large.
+Learning rates and steps suit its small models; the student's were chosen on validation pictures.
+The defaults are for real CLIP checkpoints, which are some hundred times as large.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from holdfast.verbs.continual.run import run as continual_run
 from holdfast.verbs.distill import distill
 from holdfast.verbs.transfer import transfer
 
-# The style that the student of the demo never sees: on validation pictures the easiest of the five
-# for a student that was trained on photos.
+# The style that the student of the demo never sees: on validation pictures the easiest of the four
+# that are no photos, for a student that was trained on photos.
 UNSEEN = "cartoon"
 THINGS = 20  # pictures of each thing in each style
 PICTURES = 20  # of each class and split of a task
