@@ -298,7 +298,7 @@ LOSSES = {
     "finetune": set(),
     "l2": set(),
     "ewc": set(),
-    "lwf": {"distillation_image", "distillation_text"},
+    "lwf": {"distillation_image"},
     "wise-ft": set(),
     "zscl": {"distillation_image", "distillation_text"},
 }

@@ -122,6 +122,8 @@ def plain_gradients(clip, batch, replay, settings, anchor, importance):
     else:
         losses["distillation_image"] = distill(student, teacher)
         losses["distillation_text"] = distill(student.T, teacher.T)
+    if settings.distill_sides == "image":
+        del losses["distillation_text"]
     if settings.alignment:
         same = torch.tensor([[float(a == b) for b in own] for a in own])
         target = 0.8 * same / same.sum(dim=1, keepdim=True) + 0.2 / len(own)
@@ -152,6 +154,7 @@ VARIANTS = [
     {"importance": "uniform"},
     {"importance": "static"},
     {"distill_over": "all"},
+    {"distill_over": "all", "distill_sides": "image"},
 ]
 
 
@@ -249,6 +252,28 @@ def test_teaching_asks_each_image_and_each_prompt_once(clip, task):
             found.teacher_images, clip.model.encode_image(images, normalize=True)
         )
     torch.testing.assert_close(found.teacher_text, encode_text(clip, ["b", "a", "c"]))
+
+
+def test_images_without_prompts_are_compared_with_the_others_alone(clip, task):
+    """As LwF has it: what the task's images look like among the classes of before."""
+    few = replace(SETTINGS, alignment=0.0, consolidation=0.0, learns="image", distill_over="all")
+    found = teach(clip, task.paths[:4], None, SETTINGS, among=["c", "a", "c"])
+    assert (found.prompts, found.labels) == (["c", "a"], [0, 0, 0, 0])
+    own = torch.stack([clip.preprocess(read_image(path)) for path in task.paths[:4]])
+    batch = ImageBatch(own, torch.zeros(4, dtype=torch.long), torch.arange(4))
+    with torch.no_grad():
+        losses = continual.replay_losses(
+            clip.model,
+            batch,
+            found,
+            clip.tokenizer(found.prompts),
+            replace(few, distill_sides="image"),
+        )
+        p = (clip.logit_scale * found.teacher_images @ found.teacher_text.T / 2).softmax(dim=1)
+    assert losses.keys() == {"distillation_image"}
+    torch.testing.assert_close(
+        losses["distillation_image"], -4 * (p * p.log()).sum(dim=1).mean(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_images_that_cannot_be_read_are_left_out_of_the_replay(clip, task, tmp_path):

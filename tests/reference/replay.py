@@ -8,9 +8,11 @@ true gradient: Adam turns its rounding into steps.
 
 Of a continual record with distillation alone, the first step is not determined either: student and
 teacher are still the same, so the words that only the replay prompts hold have no true gradient,
-and Adam makes steps of full length of their rounding, which differs from processor to processor.
-What follows depends on them. --fit-rounding takes the first step of these words from the record, by
-iteration, and then compares everything else as strictly; it says what it fitted.
+and Adam makes steps of full length of their rounding. What follows depends on them. So the prompts
+of such a record are cut at a multiple of 16 tokens, where attention sums in the same order as over
+the whole context and rounds like the record. On a processor that rounds otherwise, --fit-rounding
+takes the first step of these words from the record, by iteration, and then compares everything else
+as strictly; it says what it fitted.
 """
 
 from __future__ import annotations
@@ -21,15 +23,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import open_clip
 import torch
 from torch import Tensor, nn
 
+from holdfast import models
 from holdfast.data.batches import ImageBatch
 from holdfast.methods import continual, distill, transfer
-from holdfast.models import CLIP, Classifier, Head, encode_text, image_features
+from holdfast.models import (
+    CLIP,
+    Classifier,
+    Head,
+    encode_text,
+    image_features,
+    prompt_lengths,
+)
 from holdfast.names import from_names
 from holdfast.settings import ContinualTrainSettings, Optimisation, TrainSettings
 from holdfast.train import fit, learning_rate
@@ -37,6 +48,7 @@ from holdfast.weights import LossValley, Segment, adaptive_importance, uniform_i
 
 LOSS_TOLERANCE = 2e-4
 WEIGHT_TOLERANCE = 1e-3
+VECTOR = 16  # float32 numbers that attention sums at once, on processors that take the most
 FITS = 8  # iterations of --fit-rounding; the difference shrinks by more than half in each
 
 
@@ -225,9 +237,24 @@ COLUMNS = (
 )
 
 
+def whole_vectors(model: Any, tokens: Tensor) -> Tensor:
+    """`models.prompt_lengths`, rounded up."""
+    lengths = prompt_lengths(model, tokens)
+    assert lengths is not None
+    return (lengths + -lengths % VECTOR).clamp(max=tokens.shape[1])
+
+
 def replay_continual(record: Record, fit_rounding: bool = False) -> Replay:
     """One task of GIFT, by what the record's `args` ask for."""
     args = ast.literal_eval(str(record["args"]))
+    if args["distill"] and not args["ita"]:
+        with patch.object(models, "prompt_lengths", whole_vectors):
+            return replay_task(record, args, fit_rounding)
+    return replay_task(record, args, fit_rounding)
+
+
+def replay_task(record: Record, args: dict[str, Any], fit_rounding: bool) -> Replay:
+    """One task of GIFT."""
     clip = openai_clip(ast.literal_eval(str(record["model"])))
     model = clip.model
     table = "token_embedding.weight"

@@ -34,10 +34,16 @@ def test_continual_learning_equals_the_papers_code(record, capsys):
     assert main([str(HERE / "data" / f"continual_{record}.npz")]) == 0, capsys.readouterr().out
 
 
-def test_distillation_alone_equals_the_papers_code_up_to_rounding_in_the_first_step(capsys):
-    """Nobody has a gradient yet for some words, so the record's first step of them is taken."""
-    assert main([str(HERE / "data" / "continual_distill_only.npz"), "--fit-rounding"]) == 0
+def test_distillation_alone_equals_the_papers_code_or_all_but_the_rounding_of_its_first_step(
+    capsys,
+):
+    """Some words have no true gradient at first; how it rounds depends on the processor."""
+    path = str(HERE / "data" / "continual_distill_only.npz")
+    as_it_is = main([path])
+    assert main([path, "--fit-rounding"]) == 0
     assert "fitted: the first step of 96 numbers in 3 rows" in capsys.readouterr().out
+    if as_it_is != 0:
+        pytest.skip("this processor rounds otherwise: equal with --fit-rounding only")
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,9 @@ FROZEN = ("logit_scale", "logit_bias")
 class ReplaySet:
     """Images with their prompts, and the previous model's embeddings of both, on the CPU.
 
-    paths, labels: each image and its prompt, an index into `prompts`, which are all different;
-    teacher_images: (images, dim), of the images without augmentation; teacher_text:
-    (prompts, dim). Embeddings are normalised.
+    paths, labels: each image and its prompt, an index into `prompts`, which are all different (0
+    for images without a prompt of their own); teacher_images: (images, dim), of the images without
+    augmentation; teacher_text: (prompts, dim). Embeddings are normalised.
     """
 
     paths: list[Path]
@@ -101,18 +101,19 @@ class ContinualBatches:
 def teach(
     clip: CLIP,
     paths: Sequence[Path],
-    prompts: Sequence[str],
+    prompts: Sequence[str] | None,
     settings: ContinualTrainSettings,
     among: Sequence[str] = (),
 ) -> ReplaySet:
     """The replay set of images and the prompt of each, with what `clip` makes of them.
 
-    among: further prompts, without images, that `distill_over: all` compares the images with.
+    among: further prompts that `distill_over: all` compares the images with; the only ones where
+    the images have none of their own.
     Images that cannot be read are named in a warning and left out; HoldfastError if none is left.
     """
-    unique = list(dict.fromkeys([*prompts, *among]))
+    unique = list(dict.fromkeys([*(prompts or ()), *among]))
     position = {prompt: index for index, prompt in enumerate(unique)}
-    labels = [position[prompt] for prompt in prompts]
+    labels = [0] * len(paths) if prompts is None else [position[prompt] for prompt in prompts]
     found = ReplaySet(list(paths), labels, unique, torch.empty(0), torch.empty(0))
     model = clip.model.eval()
     rows: list[Tensor] = []
@@ -216,6 +217,8 @@ def replay_losses(
                 "image": compare(logits, taught, settings),
                 "text": compare(logits.T, taught.T, settings),
             }
+        if settings.distill_sides == "image":
+            del terms["text"]
         losses |= {f"distillation_{k}": settings.distillation * v for k, v in terms.items()}
     if settings.alignment:
         targets = shared_targets(pairs)

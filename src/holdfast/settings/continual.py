@@ -33,6 +33,8 @@ class ContinualTrainSettings(Optimisation):
             way round, as the paper's public code does; `features` takes the squared distance of
             the embeddings.
         distill_over: similarities to the prompts of the replay batch, or to all replay prompts.
+        distill_sides: `both` compares how each image picks among the prompts and each prompt among
+            the images; `image` only the first.
         temperature: of the distillation.
         learns: what the replay losses teach: both towers; or one of them, against the previous
             model's embeddings of the other side.
@@ -74,6 +76,7 @@ class ContinualTrainSettings(Optimisation):
     distillation: float = 1.0
     distill: Literal["contrastive", "kl", "reverse_kl", "features"] = "contrastive"
     distill_over: Literal["batch", "all"] = "batch"
+    distill_sides: Literal["both", "image"] = "both"
     temperature: float = 2.0
     learns: Literal["both", "image", "text"] = "both"
     alignment: float = 0.25

@@ -23,7 +23,7 @@ class Plan:
     """What a method fixes.
 
     replay: images that the previous model is asked about: `known`, of pre-training and all earlier
-        tasks; `pretraining` alone; the `task`'s own; or `none`.
+        tasks; `pretraining` alone; the `task`'s own, among the names of the former; or `none`.
     teacher: the model that is asked: the `previous` one, or the `initial` one.
     ensemble: whether the weights are averaged with the previous ones after the task.
     """
@@ -42,10 +42,16 @@ PLANS = {
     # arXiv 1612.00796. Pre-training and earlier tasks have left no data, so the Fisher information
     # is that of their replay images.
     "ewc": Plan(ALONE | {"importance": "static"}, replay="known"),
-    # arXiv 1606.09282, as ZSCL compares with it: the previous model's answers on the task's own
-    # images, over the names of earlier tasks and of this one.
+    # arXiv 1606.09282: what the previous model makes of the task's own images, among the classes
+    # it knew before; here the names of pre-training and of earlier tasks.
     "lwf": Plan(
-        {"alignment": 0.0, "consolidation": 0.0, "learns": "image", "distill_over": "all"},
+        {
+            "alignment": 0.0,
+            "consolidation": 0.0,
+            "learns": "image",
+            "distill_over": "all",
+            "distill_sides": "image",
+        },
         replay="task",
     ),
     # arXiv 2109.01903, after each task.

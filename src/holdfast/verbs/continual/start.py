@@ -43,7 +43,8 @@ def check(
         raise UsageError("per_class is for data sets; a folder is used as a whole.")
     if known is not None:
         known.check_new(source.name)
-    drawn = PLANS[settings.method].replay in DRAWN
+    plan = PLANS[settings.method]
+    drawn = plan.replay in DRAWN
     images = count(settings.replay) if drawn else 0
     train = training(settings.method, settings.train, images)
     if train.consolidation and train.importance == "adaptive" and not replays(train):
@@ -51,12 +52,12 @@ def check(
             "importance: adaptive comes from the losses on replay images, and distillation and "
             "alignment are 0; give one a weight, or take importance: uniform, or consolidation: 0."
         )
-    if drawn and needs_replay(train):
-        if images < train.replay_batch_size:
-            raise UsageError(
-                f"There are {images} replay images, fewer than the {train.replay_batch_size} of a "
-                "step; raise --replay.images, or lower --train.replay_batch_size."
-            )
+    if drawn and needs_replay(train) and images < train.replay_batch_size:
+        raise UsageError(
+            f"There are {images} replay images, fewer than the {train.replay_batch_size} of a "
+            "step; raise --replay.images, or lower --train.replay_batch_size."
+        )
+    if plan.replay != "none" and needs_replay(train):
         known_sources(known or Registry({}), settings.replay)  # raises for unusable names
     held_out = held_out_sources(settings.held_out)
     if any(comparable(each.name) == comparable(source.name) for each in held_out):

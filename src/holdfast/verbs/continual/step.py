@@ -201,10 +201,9 @@ def ask(
     """The replay set with what the previous model, or the initial one, makes of it."""
     plan = PLANS[settings.method]
     if plan.replay == "task":
-        prompts = task.training_prompts()
-        own = [prompts[label] for label in task.train.labels]
-        earlier = [prompt for each in known.tasks for prompt in each.training_prompts()]
-        return teach(clip, task.train.paths, own, train, among=earlier)
+        sources = known_sources(known, settings.replay)
+        among = [prompt for source in sources for prompt in source.prompts]
+        return teach(clip, task.train.paths, None, train, among=among)
     if replay is None:
         return None
     teacher = clip
