@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import UsageError
-from holdfast.runs import STARTED, Records, check_inputs, open_run
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import locked
+from holdfast.runs import STARTED, Records, alone, check_inputs, open_run
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,19 @@ def test_other_inputs_are_refused(tmp_path):
     check_inputs(run, {"class names": "a", "training images": "b"})
     with pytest.raises(UsageError, match="with other training images"):
         check_inputs(run, {"class names": "a", "training images": "c"})
+
+
+@dataclass(frozen=True)
+class Dry(Settings):
+    dry_run: bool = True
+
+
+def test_a_run_has_its_folder_for_itself_but_for_dry_runs(tmp_path):
+    verb = alone(lambda settings: settings.seed)
+    out = tmp_path / "run"
+    assert verb(Settings(out, 3)) == 3
+    with locked(out):
+        with pytest.raises(HoldfastError, match=r"Another process is writing to .*run; wait"):
+            verb(Settings(out, 3))
+        assert verb(Dry(out, 4)) == 4
+    assert not out.exists()

@@ -5,20 +5,39 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
+from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.errors import UsageError
-from holdfast.files import append_line, read_json, read_lines, remove_leftovers, write_json
+from holdfast.files import append_line, locked, read_json, read_lines, remove_leftovers, write_json
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 STARTED = {"settings.json", "environment.json"}
 PACKAGES = (
     "holdfast torch torchvision open_clip_torch timm diffusers transformers accelerate safetensors "
     "pillow numpy"
 ).split()
+
+
+def alone(verb: Callable[[Given], Made]) -> Callable[[Given], Made]:
+    """A verb that has its settings' `out` for itself: HoldfastError while another process has it.
+
+    A dry run writes nothing there and need not wait.
+    """
+
+    @wraps(verb)
+    def run(settings: Given) -> Made:
+        if getattr(settings, "dry_run", False):
+            return verb(settings)
+        with locked(settings.out):  # type: ignore[attr-defined]
+            return verb(settings)
+
+    return run
 
 
 def plain(value: Any) -> Any:

@@ -46,7 +46,7 @@ from holdfast.models import Classifier, Tower, read_weights, text_head
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates, prompts_for
 from holdfast.report import write_report
-from holdfast.runs import Records, check_inputs, environment, open_run, peak_memory, plain
+from holdfast.runs import Records, alone, check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import GenerateSettings, PromptSettings, TrainSettings, TransferSettings
 from holdfast.verbs.generate import generate, generators
 from holdfast.verbs.measure import load
@@ -67,6 +67,7 @@ FREE = (
 )
 
 
+@alone
 def transfer(settings: TransferSettings) -> Classifier | Estimate:
     """Class names -> generated images -> fine-tuned, ensembled, evaluated classifier (RegFT).
 

@@ -12,7 +12,7 @@ from holdfast.data.streams import Task
 from holdfast.files import write_json
 from holdfast.registry import Learnt
 from holdfast.report import write_report
-from holdfast.runs import Records, environment, plain
+from holdfast.runs import Records, alone, environment, plain
 from holdfast.settings import ContinualAddSettings
 from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.places import held_out_sources, open_source
@@ -22,6 +22,7 @@ from holdfast.verbs.continual.verdict import conclude_added
 from holdfast.verbs.measure import load
 
 
+@alone
 def add(settings: ContinualAddSettings) -> dict[str, Any]:
     """Add a task to a model and write the new model to `settings.out / "model"`.
 

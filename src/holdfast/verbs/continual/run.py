@@ -25,7 +25,7 @@ from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
 from holdfast.models import CLIP
 from holdfast.report import write_report
-from holdfast.runs import Records, check_inputs, environment, open_run, peak_memory, plain
+from holdfast.runs import Records, alone, check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.joint import JOINT, learn_jointly
@@ -43,6 +43,7 @@ FREE_IN_RUN = (*FREE, *GATE, "split")  # each task checks for itself what it dep
 TRAINING_POINTS = 100  # of a task's training curve in the result
 
 
+@alone
 def run(settings: ContinualRunSettings) -> dict[str, Any]:
     """Learn the tasks of a stream in order and measure each model on all of them.
 
