@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+import torch
 
 from holdfast import cli, settings
 from holdfast.cli import main, named_words, parse
@@ -130,6 +131,25 @@ def test_a_full_disk_or_a_forbidden_folder_is_one_sentence(capsys, monkeypatch):
     monkeypatch.setattr(cli, "run", full)
     code, line = error_of(capsys, "demo")
     assert code == 1 and "runs/a/model: No space left on device" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (
+            ["distill", "x"],
+            "lower --batch or --align.per_domain or --train.per_domain, or give --d",
+        ),
+        (["demo"], "out; give --device cpu"),
+    ],
+)
+def test_memory_that_runs_out_names_the_options_of_the_verb(words, remedy, capsys, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(cli, "run", full)
+    code, line = error_of(capsys, *words)
+    assert code == 1 and remedy in line
 
 
 @pytest.mark.parametrize(

@@ -311,13 +311,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
+        options = batches(name)
+        lower = f"lower {' or '.join(options)}, or " if options else ""
         print(
-            "holdfast: The memory of the device ran out; lower images.batch_size and run the same "
-            "command again, or lower train.batch_size with another --out.",
+            f"holdfast: The memory of the device ran out; {lower}give --device cpu.",
             file=sys.stderr,
         )
         return 1
     return 0
+
+
+BATCHES = ("batch", "batch_size", "replay_batch_size", "per_domain")
+
+
+def batches(name: str) -> list[str]:
+    """The options of a verb that say how many images are on the device at once."""
+    options = (action.dest for action in build(name)._actions)
+    return [f"--{option}" for option in options if option.rpartition(".")[2] in BATCHES]
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def missing_weights(
         return (
             f"The weights of {name} {pretrained} are not on this machine and could not be fetched "
             f"({reason}); on a machine with a network run `hf download {repository}`, or give a "
-            "local folder with --model local-dir:FOLDER."
+            "local folder as local-dir:FOLDER in its place."
         )
     return f"The model {name} {pretrained} could not be loaded: {reason}"
 
