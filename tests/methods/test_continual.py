@@ -358,7 +358,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(clip, task, replay, tmp_path, 
 
 
 def test_the_mean_of_the_iterates(clip, task, replay, monkeypatch):
-    """Of the weights before the task and after steps 0, 2 and 4."""
+    """Of the weights before the task and after steps 0, 2, 4 and the last, 5."""
     seen = [weights(clip)]
     settings = replace(SETTINGS, average_every=2)
 
@@ -368,7 +368,7 @@ def test_the_mean_of_the_iterates(clip, task, replay, monkeypatch):
 
     monkeypatch.setattr(continual, "fit", watched)
     learn(clip, task, PROMPTS, replay, settings, seed=0)
-    wanted = {name: sum(seen[i][name] for i in (0, 1, 3, 5)) / 4 for name in seen[0]}
+    wanted = {name: sum(seen[i][name] for i in (0, 1, 3, 5, 6)) / 5 for name in seen[0]}
     for name, tensor in weights(clip).items():
         torch.testing.assert_close(tensor, wanted[name])
 
@@ -405,3 +405,26 @@ def test_what_does_not_go_together(clip, task, replay):
         learn(clip, task, PROMPTS, replay, mute, seed=0)
     with pytest.raises(UsageError, match="importance: static"):
         learn(clip, task, PROMPTS, None, replace(SETTINGS, importance="static"), seed=0)
+
+
+def test_static_importance_tells_many_prompts_apart_though_images_lie_sorted(
+    clip, replay, monkeypatch
+):
+    """Drawn images come prompt by prompt; where a batch has only one, nothing is told apart."""
+    order = sorted(range(len(replay)), key=lambda i: replay.labels[i])
+    lying = replace(
+        replay,
+        paths=[replay.paths[i] for i in order],
+        labels=[replay.labels[i] for i in order],
+        teacher_images=replay.teacher_images[order],
+    )
+    seen = []
+
+    def watched(batch, known, settings):
+        seen.append(len(batch.labels.unique()))
+        return candidates(batch, known, settings)
+
+    candidates = continual.candidates
+    monkeypatch.setattr(continual, "candidates", watched)
+    static_importance(clip, lying, replace(SETTINGS, replay_batch_size=10), seed=0)
+    assert seen == [3, 3, 3]

@@ -258,15 +258,23 @@ def static_importance(
     generator = torch.Generator().manual_seed(derive_seed(seed, "fisher"))
 
     def log_likelihood(model: Any, batch: ImageBatch) -> Tensor:
-        rows, _ = candidates(batch, known, settings)
+        rows, _ = candidates(batch, mixed, settings)
         images = image_features(model, batch.images.to(clip.device))
         logits = similarities(images, text_features(model, tokens[rows]), clip.logit_scale)
         log_p = logits.log_softmax(dim=-1)
         drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator)
         return log_p.gather(1, drawn.to(clip.device)).mean()
 
+    # Drawn images lie side by side by their prompts: as they are, a batch would hold few of them.
+    order = torch.randperm(len(known), generator=generator)
+    mixed = replace(
+        known,
+        paths=[known.paths[i] for i in order.tolist()],
+        labels=[known.labels[i] for i in order.tolist()],
+        teacher_images=known.teacher_images[order],
+    )
     batches = evaluation_batches(
-        known, clip.preprocess, settings.replay_batch_size, settings.workers
+        mixed, clip.preprocess, settings.replay_batch_size, settings.workers
     )
     information = fisher_information(clip.model.eval(), log_likelihood, batches)
     return {
@@ -329,7 +337,8 @@ def learn(
             settings.workers,
         ),
     )
-    mean = Iterates(model, settings.average_every) if settings.average_every else None
+    every = settings.average_every
+    mean = Iterates(model, every, settings.steps) if every else None
     fit(
         model,
         batches,
@@ -402,13 +411,14 @@ def choose_importance(
 
 
 class Iterates:
-    """Mean of the weights before the task and after each `every`-th step from the first on.
+    """Mean of the weights before the task, after each `every`-th step from the first, and the last.
 
-    The weight ensemble of ZSCL (arXiv 2303.06628, Eq. 7); a companion of `fit`.
+    The weight ensemble of ZSCL (arXiv 2303.06628, Eq. 7), over the weights that its public code
+    takes; a companion of `fit`.
     """
 
-    def __init__(self, model: Any, every: int) -> None:
-        self.every, self.finished = every, False
+    def __init__(self, model: Any, every: int, steps: int) -> None:
+        self.every, self.steps, self.finished = every, steps, False
         self.mean = Segment(self.copy(model), -1, -1)
 
     def copy(self, model: Any) -> dict[str, Tensor]:
@@ -417,8 +427,8 @@ class Iterates:
         return {name: p.detach().to("cpu", copy=True) for name, p in learning}
 
     def after_step(self, step: int, module: nn.Module) -> None:
-        """Take in every so many weights."""
-        if step % self.every == 0:
+        """Take in every so many weights, and the last."""
+        if step % self.every == 0 or step == self.steps - 1:
             self.mean.add(self.copy(module), step)
 
     def result(self) -> dict[str, Tensor]:
