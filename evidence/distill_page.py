@@ -12,6 +12,7 @@ from common import judged, points, spread, table
 Where = Literal["in_domain", "held_out"]
 ZERO_SHOT = "teacher, zero-shot"
 ADIP = "VL2V-ADiP"
+TITLES = {"pocket": "ResNet", "pocket-vit": "ViT"}
 LABELS = {"erm": "ERM + averaging", "text-head": "fine-tuning", "distill": "ADiP or SD"}
 
 
@@ -154,15 +155,14 @@ def page(summary: dict[str, Any]) -> str:
     seeds, about = summary["seeds"], summary["about"]
     rows = summary["accuracy"]
     styles = {student: list(next(iter(found.values()))) for student, found in rows.items()}
-    columns = [(student, style) for student in ("resnet", "pocket") for style in styles[student]]
+    columns = [(student, style) for student in TITLES for style in styles[student]]
 
     def column(student: str, style: str) -> dict[str, Accuracies]:
         shown = rows["teacher"] | rows[student]
         return {label: found[style] for label, found in shown.items() if style in found}
 
-    titles = {"resnet": "ResNet", "pocket": "ViT"}
     students = table(
-        ["claim", *(f"{titles[student]}, without {style}" for student, style in columns)],
+        ["claim", *(f"{TITLES[student]}, without {style}" for student, style in columns)],
         claim_rows(STUDENT_CLAIMS, [column(*each) for each in columns], seeds),
     )
     white = table(
@@ -174,7 +174,7 @@ def page(summary: dict[str, Any]) -> str:
         ["student", "method", "learning rate: accuracy"],
         [
             [
-                titles.get(row["student"], "teacher's tower"),
+                TITLES.get(row["student"], "teacher's tower"),
                 LABELS[row["method"]],
                 ", ".join(f"{float(rate):g}: {100 * a:.1f}" for rate, a in row["accuracy"].items()),
             ]
@@ -195,19 +195,19 @@ the other score (on DomainBed's four fifths of them: `domainbed` in
 [distill.json](distill.json)). The teacher is the pocket CLIP, whose image tower has
 {about["parameters"]["teacher"]:,} parameters.
 
-The students have learnt, from photos of that world and with labels, no drawing: a ViT
-({about["parameters"]["pocket"]:,} parameters, in the package; briefly trained, it names 56 % of the
-things) and a ResNet ({about["parameters"]["resnet"]:,} parameters, timm's `resnet10t` with narrower
-stages, trained by `evidence/resnet.py` in about a minute). The ResNet leaves out both styles in
-turn, the ViT sketch only, to save time.
+The students are those of the package, trained with labels on photos of that world and on no
+drawing: `pocket`, a ResNet ({about["parameters"]["pocket"]:,} parameters), and `pocket-vit`, a ViT
+({about["parameters"]["pocket-vit"]:,}); see
+[their card](../../src/holdfast/pocket/weights/CARD.md). The ResNet leaves out both styles in turn,
+the ViT sketch only, to save time.
 
-{about["steps"]["resnet"]} steps (ViT {about["steps"]["pocket"]}, the teacher's own tower
+{about["steps"]["pocket"]} steps (ViT {about["steps"]["pocket-vit"]}, the teacher's own tower
 {about["steps"]["teacher"]}) of {about["batch"]} images, after {about["align_steps"]} of
 alignment or of the head alone (the paper takes 5001 in each stage); everything is averaged along
 the loss valley, but for "ERM". All methods see the same 10 views of each picture;
 lambda 0.5, temperature 2, WiSE-FT's alpha 0.5, and RegFT's 0.16 and 0.02 are the defaults. bf16
 autocast. The learning rate of each method is the one of three with the best validation accuracy on
-other pictures of cartoon, silhouette and neon, with one seed:
+other pictures of cartoon, silhouette and neon, with a seed that is not among the {seeds}:
 
 {chosen}
 
@@ -221,11 +221,11 @@ this page.
 
 The ResNet as the student:
 
-{accuracy_table(rows["resnet"], styles["resnet"])}
+{accuracy_table(rows["pocket"], styles["pocket"])}
 
 The ViT as the student:
 
-{accuracy_table(rows["pocket"], styles["pocket"])}
+{accuracy_table(rows["pocket-vit"], styles["pocket-vit"])}
 
 The teacher's own tower as the student (white box):
 

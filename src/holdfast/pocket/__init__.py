@@ -1,8 +1,9 @@
-"""A small embedded world to try Holdfast on: captioned pictures, and three models trained on them.
+"""A small embedded world to try Holdfast on: captioned pictures, and models trained on them.
 
 `path` finds the models: a CLIP (an open_clip folder), a text-to-image pipeline (a diffusers
-folder) and a supervised student (a timm folder). `write_task` writes folders of pictures to adapt
-them to. Everything was made by this package's own code: `python -m holdfast.pocket.train all`.
+folder) and two supervised students, a ResNet and a ViT (timm folders). `write_task` writes folders
+of pictures to adapt them to. Everything was made by this package's own code: `python -m
+holdfast.pocket.train all`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ MODELS = {
     "clip": "open_clip_model.safetensors",
     "diffusion": "model_index.json",
     "student": "model.safetensors",
+    "student-vit": "model.safetensors",
 }
+STUDENTS = {"pocket": "student", "pocket-vit": "student-vit"}  # what users call them
 
 
 def path(model: str) -> Path:
-    """The folder of `clip`, `diffusion` or `student`."""
+    """The folder of one of `MODELS`."""
     if model not in MODELS:
         raise UsageError(f"There is no pocket model {model!r}: choose from {', '.join(MODELS)}.")
     folder = WEIGHTS / model
@@ -34,4 +37,4 @@ def path(model: str) -> Path:
     return folder
 
 
-__all__ = ["MODELS", "TASKS", "WEIGHTS", "path", "write_task"]
+__all__ = ["MODELS", "STUDENTS", "TASKS", "WEIGHTS", "path", "write_task"]

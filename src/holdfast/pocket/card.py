@@ -8,9 +8,10 @@ from typing import Any
 _CARD = """\
 # The pocket models
 
-A CLIP (`clip/`, open_clip), a text-to-image pipeline (`diffusion/`, diffusers) and a supervised
-student (`student/`, timm) for 32 x 32 pictures. They exist so that Holdfast can be tried, tested
-and timed without a download; they know nothing but the drawn world of `holdfast.pocket`.
+A CLIP (`clip/`, open_clip), a text-to-image pipeline (`diffusion/`, diffusers) and two supervised
+students (`student/`, a ResNet, and `student-vit/`, timm) for 32 x 32 pictures. They exist so that
+Holdfast can be tried, tested and timed without a download; they know nothing but the drawn world of
+`holdfast.pocket`.
 
 Trained on {trained_on}.
 Made by `{made_by}`; source at commit {commit}.
@@ -49,9 +50,12 @@ The CLIP reads in them what was asked for (%): {agreement}.
 The guidance was chosen by this agreement. Textures are not usable where it is near chance.
 The autoencoder misses a pixel by {error} of 255 on average.
 
-## Student
+## Students
 
-Its own classifier over {labels} classes, on downstream pictures (%): {student}.
+Trained with labels on photos, textures, letters and shapes, no drawings of things and no digits.
+Their own classifiers over {labels} classes, on downstream pictures (%):
+
+{students}
 """
 
 
@@ -82,7 +86,10 @@ def as_text(facts: dict[str, Any]) -> str:
         agreement=_list(drawn["pictures the CLIP reads as asked, percent"]),
         error=facts["autoencoder error, of 255"],
         labels=facts["student classes"],
-        student=_list(facts["student accuracy, percent"]),
+        students="\n".join(
+            f"- `{name}`: {_list(found)}"
+            for name, found in facts["student accuracy, percent"].items()
+        ),
     )
 
 

@@ -21,14 +21,14 @@ from open_clip.model import CLIP
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from holdfast.files import read_lines, sha256, write_json, write_text
+from holdfast.files import read_json, read_lines, sha256, write_json, write_text
 
-from . import WEIGHTS, clip, diffusion, student, vae
+from . import STUDENTS, WEIGHTS, clip, diffusion, vae
 from .captions import readable
 from .card import as_text
 from .clip import load_clip, normalised
 from .corpus import SHARES, SIZE
-from .student import FAMILIES, LABELS, load_student
+from .student import FAMILIES, LABELS, RECIPES, load_student
 from .tasks import TASKS, picture, real_digits
 from .tokenizer import encode, load_tokenizer
 from .train import TIMES
@@ -147,9 +147,9 @@ def generated(judge: ZeroShot, weights: Path, per_class: int = 10) -> dict[str, 
 
 
 @torch.inference_mode()
-def student_accuracy(weights: Path, per_class: int = 60) -> dict[str, float]:
-    """The student's own 72-way classifier, downstream (val); things as photos."""
-    model, result = load_student(weights / "student"), {}
+def student_accuracy(folder: Path, per_class: int = 60) -> dict[str, float]:
+    """A student's own 72-way classifier, downstream (val); things as photos."""
+    model, result = load_student(folder), {}
     for family in FAMILIES:
         task = "things/photo" if family == "things" else family
         pictures = task_pictures(task, per_class)
@@ -195,6 +195,24 @@ def commit() -> str | None:
         return None
 
 
+def training_times(weights: Path, cache: Path) -> dict[str, dict[str, int]]:
+    """Seconds and threads of each step; of those not run with this cache, what the card says."""
+    path = weights / "card.json"
+    known = read_json(path)["training"] if path.exists() else {}
+    found = {
+        name: {key: row[key] for key in ("seconds", "threads") if key in row}
+        for name, row in known.items()
+    }
+    lines = read_lines(cache / TIMES)  # a step that was cut off and run again has two
+    for name in {line["step"] for line in lines}:
+        ours = [line for line in lines if line["step"] == name]
+        found[name] = {
+            "seconds": sum(line["seconds"] for line in ours),
+            "threads": max(line["threads"] for line in ours),
+        }
+    return found
+
+
 def card(weights: Path, cache: Path) -> dict[str, Any]:
     """Everything that is worth knowing about the models in `weights`."""
     judge = ZeroShot(load_clip(weights / "clip"), load_tokenizer(weights / "clip"))
@@ -207,12 +225,14 @@ def card(weights: Path, cache: Path) -> dict[str, Any]:
             "batch": diffusion.BATCH,
             "steps": sum(steps for steps, _ in diffusion.ROUNDS),
         },
-        "student": {"seed": 3, "batch": student.BATCH, "steps": student.STEPS},
+        **{
+            name: {"seed": recipe.seed, "batch": recipe.batch, "steps": recipe.steps}
+            for name, recipe in RECIPES.items()
+        },
     }
-    for line in read_lines(cache / TIMES):  # a step that was cut off and run again has two
-        row = training.get(line["step"], {})
-        row["seconds"] = row.get("seconds", 0) + line["seconds"]
-        row["threads"] = max(row.get("threads", 0), line["threads"])
+    times = training_times(weights, cache)
+    for name, row in training.items():
+        row |= times.get(name, {})
     files = inventory(weights)
     return {
         "made by": "python -m holdfast.pocket.train all; python -m holdfast.pocket.measure",
@@ -230,7 +250,9 @@ def card(weights: Path, cache: Path) -> dict[str, Any]:
         "zero-shot accuracy, percent": zero_shot(judge),
         "generation": generated(judge, weights),
         "student classes": len(LABELS),
-        "student accuracy, percent": student_accuracy(weights),
+        "student accuracy, percent": {
+            name: student_accuracy(weights / name) for name in STUDENTS.values()
+        },
         "autoencoder error, of 255": reconstruction_error(weights),
     }
 

@@ -1,8 +1,9 @@
-"""A small vision transformer trained with labels, as students come from timm: it reads no text."""
+"""Two small students trained with labels, as they come from timm: they read no text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,46 @@ from .world import CLASSES, Scene
 
 FAMILIES = ("things", "textures", "letters", "shapes")  # no digits
 LABELS = tuple(f"{family}/{name}" for family in FAMILIES for name in CLASSES[family])
-BATCH, STEPS = 128, 1400
-OPTIMISATION = Optimisation(
-    learning_rate=1e-3, weight_decay=0.05, warmup_steps=100, clip_norm=1.0, precision="bf16"
-)
-ARCHITECTURE = "vit_tiny_patch16_224"
-SHAPE: dict[str, Any] = {
-    "img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3,
-    "num_classes": len(LABELS),
-}  # fmt: skip
 
 
-def build() -> nn.Module:
+@dataclass(frozen=True)
+class Recipe:
+    """A timm architecture with other sizes, and how it is trained."""
+
+    architecture: str
+    shape: dict[str, Any]
+    learning_rate: float
+    batch: int
+    steps: int
+    seed: int
+
+
+# By the folder of the weights.
+RECIPES = {
+    "student": Recipe(
+        "resnet10t",
+        {"channels": (32, 64, 112, 152), "output_stride": 16},
+        learning_rate=2e-3,
+        batch=64,
+        steps=2400,
+        seed=4,
+    ),
+    "student-vit": Recipe(
+        "vit_tiny_patch16_224",
+        {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3},
+        learning_rate=1e-3,
+        batch=128,
+        steps=1400,
+        seed=3,
+    ),
+}
+
+
+def build(recipe: Recipe) -> nn.Module:
     """A new, untrained model."""
-    model: nn.Module = timm.create_model(ARCHITECTURE, **SHAPE)
+    model: nn.Module = timm.create_model(
+        recipe.architecture, num_classes=len(LABELS), **recipe.shape
+    )
     return model
 
 
@@ -54,41 +81,50 @@ def supervised(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Iterator[dict[
     yield {"cross_entropy": F.cross_entropy(model(pictures).float(), labels, label_smoothing=0.1)}
 
 
-def train_student(data: Corpus, out: Path, seed: int = 3) -> None:
-    """Train from scratch; write the timm folder `out`."""
-    torch.manual_seed(seed)
-    model = build()
+def train_student(data: Corpus, name: str, out: Path) -> None:
+    """Train one of `RECIPES` from scratch; write the timm folder `out`."""
+    recipe = RECIPES[name]
+    torch.manual_seed(recipe.seed)
+    model = build(recipe)
     chosen = np.array([i for i, scene in enumerate(data.scenes) if taught(scene)])
     names = [f"{data.scenes[i].family}/{data.scenes[i].name}" for i in chosen]
     labels = torch.tensor([LABELS.index(name) for name in names])
 
     def batch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         pictures = scaled(data.pictures[chosen[index]])
-        shift = np.random.default_rng((seed, int(index[0]))).integers(-3, 4, 2)  # a small jitter
-        return pictures.roll(tuple(shift.tolist()), (2, 3)), labels[index]
+        jitter = np.random.default_rng((recipe.seed, int(index[0]))).integers(-3, 4, 2)
+        return pictures.roll(tuple(jitter.tolist()), (2, 3)), labels[index]
 
-    batches = Shuffled(len(chosen), BATCH, STEPS, seed, batch)
+    optimisation = Optimisation(
+        learning_rate=recipe.learning_rate,
+        weight_decay=0.05,
+        warmup_steps=100,
+        clip_norm=1.0,
+        precision="bf16",
+    )
+    batches = Shuffled(len(chosen), recipe.batch, recipe.steps, recipe.seed, batch)
     with sdpa_kernel(SDPBackend.MATH):
-        fit(model, batches, supervised, OPTIMISATION, seed=seed, label="student")
-    save_student(model, out)
+        fit(model, batches, supervised, optimisation, seed=recipe.seed, label=name)
+    save_student(model, recipe, out)
 
 
-def save_student(model: nn.Module, out: Path) -> None:
+def save_student(model: Any, recipe: Recipe, out: Path) -> None:
     """Write the timm folder `out`."""
+    parts = {key: model.pretrained_cfg[key] for key in ("first_conv", "classifier")}
     data = {
-        "input_size": [3, 32, 32], "fixed_input_size": True, "interpolation": "bicubic",
-        "crop_pct": 1.0, "crop_mode": "center", "mean": [0.5] * 3, "std": [0.5] * 3,
-        "num_classes": len(LABELS), "first_conv": "patch_embed.proj", "classifier": "head",
+        "input_size": [3, 32, 32], "fixed_input_size": "img_size" in recipe.shape,
+        "interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center", "mean": [0.5] * 3,
+        "std": [0.5] * 3, "num_classes": len(LABELS), **parts,
     }  # fmt: skip
     write_json(
         out / "config.json",
         {
-            "architecture": ARCHITECTURE,
+            "architecture": recipe.architecture,
             "num_classes": len(LABELS),
-            "num_features": SHAPE["embed_dim"],
+            "num_features": model.num_features,
             "label_names": list(LABELS),
             "pretrained_cfg": data,
-            "model_args": {k: v for k, v in SHAPE.items() if k != "num_classes"},
+            "model_args": recipe.shape,
         },
     )
     save_tensors(half(model.state_dict()), out / "model.safetensors")

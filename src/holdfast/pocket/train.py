@@ -1,7 +1,7 @@
 """Make the pocket models: `python -m holdfast.pocket.train all`, or one of the steps by name.
 
-Each step needs those before it: tokenizer, clip, vae, diffusion, student. Pictures and
-intermediate results are kept in a cache folder, so a step that was cut off can be run again.
+Each step needs those before it: tokenizer, clip, vae, diffusion; the students need none. Pictures
+and intermediate results are kept in a cache folder, so a step that was cut off can be run again.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from holdfast.files import append_line
 
-from . import WEIGHTS
+from . import STUDENTS, WEIGHTS
 from .corpus import corpus
 
 
@@ -48,16 +49,17 @@ def diffusion(cache: Path) -> None:
     train_diffusion(corpus(cache), cache, WEIGHTS)
 
 
-def student(cache: Path) -> None:
-    """Train the supervised student."""
+def student(name: str, cache: Path) -> None:
+    """Train one of the supervised students."""
     from .student import train_student
 
-    train_student(corpus(cache), WEIGHTS / "student")
+    train_student(corpus(cache), name, WEIGHTS / name)
 
 
 TIMES = "times.jsonl"  # one line for each step that was run, read by `measure`
 STEPS: dict[str, Callable[[Path], None]] = {
-    step.__name__: step for step in (tokenizer, clip, vae, diffusion, student)
+    **{step.__name__: step for step in (tokenizer, clip, vae, diffusion)},
+    **{name: partial(student, name) for name in STUDENTS.values()},
 }
 
 

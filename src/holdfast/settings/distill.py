@@ -135,8 +135,8 @@ class DistillSettings(TeacherSettings):
     Args:
         data: folder of domains, `data/<domain>/<class>/` with the images.
         out: the run's folder; an interrupted run goes on where it stopped.
-        student: a timm model, `local-dir:FOLDER`, `hf-hub:ID` or `pocket`; or `teacher`, the
-            teacher's own image tower.
+        student: a timm model, `local-dir:FOLDER`, `hf-hub:ID`, `pocket` (a small ResNet) or
+            `pocket-vit`; or `teacher`, the teacher's own image tower.
         student_weights: pre-trained ones, or `random` for an untrained student.
         method: `distill`; or one of those it is compared with, on the same splits, views and
             steps: `zero-shot` (the teacher), `erm` (cross-entropy), `lp-ft` (first the head, then

@@ -33,9 +33,7 @@ from holdfast.verbs.continual.run import run as continual_run
 from holdfast.verbs.distill import distill
 from holdfast.verbs.transfer import transfer
 
-# The style that the student of the demo never sees: on validation pictures the easiest of the four
-# that are no photos, for a student that was trained on photos.
-UNSEEN = "cartoon"
+UNSEEN = "sketch"  # the style that the student of the demo never sees
 THINGS = 20  # pictures of each thing in each style
 PICTURES = 20  # of each class and split of a task
 
