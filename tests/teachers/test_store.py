@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 import torch
 
 from holdfast.data.domains import scan_domains
+from holdfast.data.folders import UnreadableImage
 from holdfast.data.views import View, Views, draw_parameters
 from holdfast.errors import HoldfastError
 from holdfast.settings import ViewSettings
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
 from holdfast.teachers.store import EmbeddingStore
-from holdfast.teachers.teacher import NotTaken
+from holdfast.teachers.teacher import NotTaken, normalised
 
 SETTINGS = ViewSettings()
 
@@ -152,15 +154,54 @@ def test_the_plan_counts_without_asking(tmp_path):
 
 def test_the_ledger_tells_what_was_asked_and_answered(tmp_path):
     store = EmbeddingStore(tmp_path, FakeTeacher())
+    store.ledger.run = "a"
     store.fill(views_of(6)[0])
     assert [{k: v for k, v in line.items() if k != "time"} for line in lines_of(store)] == [
-        {"request": 0, "images": 4, "texts": 0, "purpose": "store"},
+        {"request": 0, "images": 4, "texts": 0, "purpose": "store", "run": "a"},
         {"answered": 0},
-        {"request": 1, "images": 2, "texts": 0, "purpose": "store"},
+        {"request": 1, "images": 2, "texts": 0, "purpose": "store", "run": "a"},
         {"answered": 1},
     ]
     assert all(line["time"].endswith("+00:00") for line in lines_of(store))
     assert (store.ledger.spent, store.ledger.unanswered) == (6, 0)
+
+
+def test_runs_that_share_a_store_know_their_own_queries(tmp_path):
+    for run, count in (("a", 4), ("b", 6), ("a", 9)):
+        store = EmbeddingStore(tmp_path, FakeTeacher())
+        store.ledger.run = run
+        store.fill(views_of(12)[0][:count])
+    assert (store.ledger.spent_by_run, store.ledger.spent) == (7, 9)
+    store.ledger.run = "b"
+    assert store.ledger.spent_by_run == 2
+
+
+def test_of_an_answer_with_a_broken_row_the_rest_is_kept_and_the_image_named(tmp_path):
+    views = views_of(4)[0]
+
+    def broken(rows):
+        rows = rows.clone()
+        rows[2] = math.nan
+        return rows
+
+    store = EmbeddingStore(
+        tmp_path, FakeTeacher(change=lambda rows: normalised(broken(rows), "It"))
+    )
+    with pytest.raises(HoldfastError, match=r"row 2 of 4 is not finite .*that of \w+\)") as caught:
+        store.fill(views)
+    assert str(views[2].path) in str(caught.value)
+    assert store.missing(views) == [views[2]]
+    assert (store.ledger.spent, store.ledger.unanswered) == (4, 0)
+
+
+def test_an_image_that_cannot_be_read_any_more_costs_nothing(tmp_path):
+    def unreadable(rows):
+        raise UnreadableImage(Path("gone.png"), "it is gone")
+
+    store = EmbeddingStore(tmp_path, FakeTeacher(change=unreadable))
+    with pytest.raises(UnreadableImage):
+        store.fill(views_of(4)[0])
+    assert store.ledger.spent == 0
 
 
 def test_what_nobody_took_is_not_spent(tmp_path):
@@ -261,7 +302,8 @@ def test_views_that_were_never_asked_for_are_an_error(tmp_path):
         store.images(views)
 
 
-def test_only_one_process_asks_at_a_time(tmp_path):
+def test_only_one_process_asks_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("holdfast.teachers.store.WAIT", 0.1)
     views = views_of(12)[0]
     store = EmbeddingStore(tmp_path, FakeTeacher())
     store.fill(views[:4])

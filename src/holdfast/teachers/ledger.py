@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,18 @@ class Ledger:
     One that nobody took is withdrawn. A request that a teacher repeats by itself counts once.
 
     max_queries: the most that the file may ever reach, over all runs that share it; none is no
-    limit.
+    limit. run: who asks, written beside each request.
     """
 
     def __init__(self, path: Path, max_queries: int | None = None) -> None:
         self.path = path
         self.max_queries = max_queries
+        self.run = ""
         self.images = 0
         self.texts = 0
         self._read = 0  # bytes
         self._requests = 0
+        self._runs: Counter[str] = Counter()  # queries of each run
         self._open: dict[int, tuple[int, int]] = {}  # images, texts of requests without an answer
         self.refresh()
 
@@ -41,6 +44,11 @@ class Ledger:
     def spent(self) -> int:
         """Images and texts asked so far."""
         return self.images + self.texts
+
+    @property
+    def spent_by_run(self) -> int:
+        """Those of this run, over all its starts."""
+        return self._runs[self.run]
 
     @property
     def unanswered(self) -> int:
@@ -64,7 +72,7 @@ class Ledger:
                 "command again to go on."
             )
         request = {"request": self._requests, "images": images, "texts": texts}
-        self._append(request | {"purpose": purpose})
+        self._append(request | {"purpose": purpose, "run": self.run})
 
     def answered(self) -> None:
         """Write down that the last request's answer is kept."""
@@ -72,7 +80,7 @@ class Ledger:
 
     def withdraw(self) -> None:
         """Write down that nobody took the last request."""
-        self._append({"withdrawn": self._requests - 1})
+        self._append({"withdrawn": self._requests - 1, "run": self.run})
 
     def refresh(self) -> None:
         """Read the lines that were added since, also by other processes."""
@@ -94,10 +102,12 @@ class Ledger:
                 images, texts = self._open.pop(line["withdrawn"], (0, 0))
                 self.images -= images
                 self.texts -= texts
+                self._runs[line.get("run", "")] -= images + texts
             else:
                 self._requests = line["request"] + 1
                 self.images += line["images"]
                 self.texts += line["texts"]
+                self._runs[line.get("run", "")] += line["images"] + line["texts"]
                 self._open[line["request"]] = line["images"], line["texts"]
 
     def _append(self, line: dict[str, Any]) -> None:

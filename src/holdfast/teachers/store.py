@@ -31,16 +31,18 @@ import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from holdfast.data.folders import UnreadableImage
 from holdfast.data.views import View
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed, read_json, remove_leftovers, write_json
 from holdfast.progress import progress
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
-from holdfast.teachers.teacher import NotTaken, Teacher, normalised
+from holdfast.teachers.teacher import NotTaken, Teacher, Unusable, normalised
 
 T = TypeVar("T")
 
 KEY_BYTES = 32
+WAIT = 60.0  # seconds for another process to be done with its request
 DRIFT = 1e-3  # of 1 - cosine; rounding to float16 costs less than 1e-6
 
 
@@ -131,10 +133,28 @@ class EmbeddingStore:
                         more = len(missing), len(self.missing(everything))
                         raise BudgetExhausted(_too_small(self.ledger, whole, len(rounds), *more))
                     for part in _batches(missing, self.teacher.batch):
-                        with self._charged(images=len(part)):
-                            rows = self.teacher.embed_images(part)
-                            self._append([_image_key(view) for view in part], rows)
+                        self._ask(part)
                         advance(len(part))
+
+    def _ask(self, views: Sequence[View]) -> None:
+        """One request; of an answer that is not all usable, what is usable is kept."""
+        problem = None
+        with self._charged(images=len(views)):
+            try:
+                rows = self.teacher.embed_images(views)
+            except Unusable as error:
+                if len(error.rows) != len(views):
+                    raise
+                problem, rows = error, error.rows[error.usable]
+                wrong = [view for view, good in zip(views, error.usable, strict=True) if not good]
+                views = [view for view, good in zip(views, error.usable, strict=True) if good]
+            if len(rows):
+                self._append([_image_key(view) for view in views], rows)
+        if problem is not None:
+            raise HoldfastError(
+                f"{str(problem).rstrip('.')} (it is that of {wrong[0].path}). The other answers "
+                "are kept; take the image away, or see what is wrong with the teacher."
+            )
 
     def images(self, views: Sequence[View]) -> Tensor:
         """Stored embeddings (views, dim), float32, L2-normalised.
@@ -199,7 +219,7 @@ class EmbeddingStore:
         self.ledger.charge(images, texts, purpose)
         try:
             yield
-        except NotTaken:
+        except (NotTaken, UnreadableImage):  # of an image that cannot be read nothing was sent
             self.ledger.withdraw()
             raise
         self.ledger.answered()
@@ -209,7 +229,7 @@ class EmbeddingStore:
         """Hold the lock, know what other processes added, and cut off what a kill left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(self.folder / "lock").acquire(timeout=0)
+            lock = FileLock(self.folder / "lock").acquire(timeout=WAIT)
         except Timeout:
             raise HoldfastError(
                 f"Another process is asking the teacher for {self.folder}; wait until it has "

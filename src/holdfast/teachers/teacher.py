@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,20 +52,34 @@ class Teacher(Protocol):
         """(prompts, dim) float32 on the CPU, L2-normalised. Raises HoldfastError."""
 
 
+class Unusable(HoldfastError):  # noqa: N818 - reads better where it is caught
+    """Some embeddings of an answer are none.
+
+    rows: the whole answer, normalised; usable: (n,), which of its rows are embeddings.
+    """
+
+    def __init__(self, text: str, rows: Tensor, usable: Tensor) -> None:
+        super().__init__(text)
+        self.rows, self.usable = rows, usable
+
+
 def normalised(rows: Tensor, source: str) -> Tensor:
     """`rows` (n, dim) as float32 on the CPU, each divided by its L2 norm.
 
-    Raises HoldfastError for a row that is not finite or has no direction.
+    Raises Unusable for a row that is not finite or has no direction.
     """
     rows = rows.detach().float().cpu()
     tests = {
         "is not finite (NaN or infinite)": ~rows.isfinite().all(dim=1),
         "is all zeros": (rows == 0).all(dim=1),
     }
-    for what, found in tests.items():
-        if found.any():
-            raise HoldfastError(
-                f"{source}: the embedding in row {int(found.nonzero()[0])} of {len(rows)} {what}; "
-                "nothing can be learned from it."
+    found = F.normalize(rows, dim=1)
+    for what, bad in tests.items():
+        if bad.any():
+            raise Unusable(
+                f"{source}: the embedding in row {int(bad.nonzero()[0])} of {len(rows)} {what}; "
+                "nothing can be learned from it.",
+                found,
+                ~torch.stack(list(tests.values())).any(dim=0),
             )
-    return F.normalize(rows, dim=1)
+    return found
