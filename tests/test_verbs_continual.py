@@ -355,6 +355,8 @@ def test_joint_learns_all_tasks_at_once(tasks, options, model, tmp_path):
     assert len(step["training"]) == step["train"]["steps"] == 8  # those of both tasks
     assert step["classes"] == 5 and step["images"] == {"train": 36}  # red is in both
     assert result["costs"]["training_seconds"] > 0
+    [note] = step["notes"]
+    assert "what single ones set was not used: ['learning_rate']" in note
     known = registry.read(out / "tasks" / "joint" / "model")
     assert [task.name for task in known.tasks] == ["colours", "shades"]
 
@@ -512,9 +514,59 @@ def test_a_refused_model_is_not_written_and_nothing_is_trained_again(
     assert (out / "records.jsonl").read_bytes() == records
     assert read(out / "step.json")["gate"]["alpha"] == 0.1
     assert sorted(p.name for p in out.glob("*.safetensors")) == []
-    # Once there is a model it keeps its gate.
-    code, line = error_of(capsys, *gated, "--max_drop", "0.5")
-    assert code == 2 and "max_drop (0.06 there, 0.5 now)" in line
+    # Once there is a model, it has passed any gate that asks for less, and no other.
+    code, line = error_of(capsys, *gated, "--max_drop", "0.05")
+    assert code == 2 and "max_drop (0.06 there, 0.05 now)" in line
+    kept = (out / "model" / registry.WEIGHTS).read_bytes()
+    assert main([*gated, "--max_drop", "0.5"]) == 0
+    assert (out / "model" / registry.WEIGHTS).read_bytes() == kept
+    assert read(out / "settings.json")["max_drop"] == 0.06
+
+
+def test_a_stream_goes_on_behind_a_looser_gate(tasks, options, model, tmp_path, capsys):
+    """After a refusal only a gate that asks for less can help, and earlier tasks passed that too.
+
+    What is held out has test images only.
+    """
+    held_out = tmp_path / "held-out"
+    shutil.copytree(tasks / "colours" / "test", held_out / "test")
+    stream = ("continual", "run", tasks / "stream.yaml", "--model", model, *options)
+    command = [str(word) for word in (*stream, "--out", tmp_path / "out")]
+    gated = [*command, "--held_out", str(held_out), "--max_drop"]
+    assert main([*gated, "0.9"]) == 0
+    second = tmp_path / "out" / "tasks" / "02-shades"
+    shutil.rmtree(second)
+    code, line = error_of(capsys, *gated, "0.5")
+    assert code == 2 and "max_drop (0.9 there, 0.5 now)" in line
+    assert main([*gated, "1"]) == 0
+    assert read(second / "step.json")["gate"]["max_drop"] == 1
+
+
+def test_a_generator_that_is_not_there_is_found_before_anything_is_made(
+    tasks, options, model, diffusion_folder, tmp_path, capsys
+):
+    given = (*options, "--generator", "no/such/generator")
+    command = ("continual", "run", tasks / "stream.yaml", "--model", model, *given)
+    code, line = error_of(capsys, *command, "--out", tmp_path / "stream")
+    assert code == 2 and "no/such/generator" in line
+    assert not (tmp_path / "stream").exists()
+    task = ("continual", "add", model, "--task", tasks / "colours")
+    code, line = error_of(capsys, *task, *given, "--out", tmp_path / "one")
+    assert code == 2 and not (tmp_path / "one").exists()
+
+
+def test_names_of_pre_training_are_part_of_what_a_task_was_made_from(
+    tasks, options, model, tmp_path, capsys
+):
+    names_file = tmp_path / "names.txt"
+    names_file.write_text("ant\nbee\n")
+    task = ("continual", "add", model, "--task", tasks / "colours", *options)
+    command = [str(w) for w in (*task, "--replay.base", names_file, "--out", tmp_path / "out")]
+    assert main(command) == 0
+    shutil.rmtree(tmp_path / "out" / "model")
+    names_file.write_text("ant\nfox\n")
+    code, line = error_of(capsys, *command)
+    assert code == 2 and "other names of pre-training" in line
 
 
 def test_bad_tasks_and_models(tasks, options, model, streamed, tmp_path, capsys):
@@ -587,6 +639,15 @@ def test_bad_streams(tasks, options, model, streamed, tmp_path, capsys):
     assert code == 2 and "no gate for joint" in line
     code, line = problem(f"- {{folder: {tasks / 'colours'}, name: Joint}}")
     assert code == 2 and "cannot be called 'Joint'" in line
+    code, line = problem(f"- {{folder: {tasks / 'colours'}, name: Pre-Training}}")
+    assert code == 2 and "cannot be called 'Pre-Training'" in line
+    code, line = problem(f"- {{folder: {tasks / 'colours'}, name: ''}}")
+    assert code == 2 and "name is empty" in line
+    mute = {"distill": "features", "learns": "text", "distill_sides": "image", "alignment": 0}
+    code, line = problem(
+        f"- {tasks / 'colours'}", *(f"--train.{key}={value}" for key, value in mute.items())
+    )
+    assert code == 2 and "teaches the text tower nothing" in line
     known = ("--model", streamed / "tasks" / "01-colours")
     code, line = problem(f"- {tasks / 'colours'}", "--method", "joint", *known)
     assert code == 2 and "learnt a task called 'colours' already" in line

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import timm
@@ -451,6 +452,58 @@ def test_wrong_requests_get_one_sentence(tree, tmp_path, capsys):
     small = domain_tree(tmp_path / "small", count=1)
     assert "too few to hold a fifth out" in error(data=small)
     assert not (tmp_path / "run").exists() and not (tmp_path / "answers").exists()
+
+
+def test_nothing_is_asked_of_the_students_weights_where_none_is_trained(tree, tmp_path, capsys):
+    for more in (["--method", "zero-shot"], ["--advice_only", "true"], ["--dry_run"]):
+        capsys.readouterr()
+        assert distill(tree, tmp_path / more[-1], "--student", "resnet18", *more) == 0
+        assert "hf download" not in capsys.readouterr().err
+    code, line = error_of(capsys, "distill", tree, *options(), "--method=erm", "--advice_only=true")
+    assert code == 2 and "would ask about none" in line
+
+
+def test_advice_on_one_teacher_may_be_followed_by_another(tree, tmp_path, clip_folder, capsys):
+    more = ("--sample", 20, "--advice_only", "true")
+    assert distill(tree, tmp_path, *more) == 0
+    other = tmp_path / "other"
+    shutil.copytree(clip_folder, other)
+    assert distill(tree, tmp_path, *more, "--teacher", f"local-dir:{other}") == 0
+    assert distill(tree, tmp_path, "--teacher", f"local-dir:{other}", "--held_out", "neon") == 0
+    other.rename(tmp_path / "moved")  # the same teacher in another place
+    moved = ("--teacher", f"local-dir:{tmp_path / 'moved'}", "--held_out", "neon")
+    assert distill(tree, tmp_path, *moved) == 0
+    capsys.readouterr()
+    assert distill(tree, tmp_path, "--held_out", "neon") == 2
+    assert "a run with other teacher" in capsys.readouterr().err
+
+
+def test_other_prompts_are_not_mixed_into_a_run(tree, tmp_path, capsys):
+    sentences = tmp_path / "sentences.json"
+    sentences.write_text(json.dumps({name: [f"a {name}"] for name in THINGS}))
+    more = ("--held_out", "neon", "--prompts.descriptions", sentences)
+    assert distill(tree, tmp_path, *more) == 0
+    sentences.write_text(json.dumps({name: [f"no {name}"] for name in THINGS}))
+    capsys.readouterr()
+    assert distill(tree, tmp_path, *more) == 2
+    assert "a run with other prompts" in capsys.readouterr().err
+
+
+def test_a_file_name_that_is_no_text(tree, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(tree, data)
+    first, second = sorted((data / "photo" / "bird").iterdir())[:2]
+    try:
+        first.rename(os.fsdecode(os.fsencode(first.parent) + b"/caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system has text names only")
+    broken = os.fsencode(second.parent) + b"/0\xff.png"
+    second.rename(os.fsdecode(broken))
+    Path(os.fsdecode(broken)).write_bytes(b"no picture")
+    assert distill(data, tmp_path, "--held_out", "neon") == 0
+    [unreadable] = result_of(tmp_path)["unreadable"]
+    assert os.fsencode(unreadable) == broken
+    assert "Domain by domain" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_run_with_other_settings_or_images_is_not_continued(tree, answers, tmp_path, capsys):

@@ -55,7 +55,7 @@ def small_world(data: Path, store: Path, **changes):
     """(world, store): all domains, the pocket teacher, every view asked for."""
     from holdfast.data.domains import scan_domains
     from holdfast.data.taught import rounds
-    from holdfast.data.views import Renderer, Views
+    from holdfast.data.views import Views
     from holdfast.harness import World
     from holdfast.teachers.store import EmbeddingStore
     from holdfast.verbs.distill.run import asking, towers
@@ -76,6 +76,6 @@ def small_world(data: Path, store: Path, **changes):
         text=kept.text([f"a photo of a {name}." for name in domains.images.classes]),
         logit_scale=teacher.logit_scale,
         tower=tower,
-        renderer=Renderer(tower(None, 0).preprocess),
+        first=tower(None, 0),
     )
     return world, kept

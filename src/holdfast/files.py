@@ -35,9 +35,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, atomically."""
+    """Write UTF-8 text, atomically.
+
+    The bytes of a file's name that are no UTF-8 become escapes, which JSON reads back as they were.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -61,7 +64,8 @@ def append_line(path: Path, value: Any) -> None:
             handle.seek(-1, os.SEEK_END)
             if handle.read(1) != b"\n":
                 handle.write(b"\n")
-        handle.write(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+        handle.write(line.encode(errors="backslashreplace"))
         handle.flush()
         os.fsync(handle.fileno())
 

@@ -43,7 +43,8 @@ class World:
     """What the trainings of a run share.
 
     ask: the teacher's embeddings of views; tower: a new student, with a projection to a width or
-    without one; text: the teacher's embeddings of the classes, (classes, dim), on the device.
+    without one; first: one as it comes, none where nothing is trained; text: the teacher's
+    embeddings of the classes, (classes, dim), on the device.
     """
 
     settings: DistillSettings
@@ -53,13 +54,19 @@ class World:
     text: Tensor
     logit_scale: float
     tower: Callable[[int | None, int], Tower]
-    renderer: Renderer
+    first: Tower | None
     known: dict[tuple[int, int, bool], Known] = field(default_factory=dict)
     prepared: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
         return self.text.device
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Views under the student's own preprocessing."""
+        assert self.first is not None
+        return Renderer(self.first.preprocess, self.settings.workers)
 
     @cached_property
     def labels(self) -> Tensor:
@@ -143,7 +150,8 @@ class Fold:
                 label = f"features of {name}, view {number + 1} of {self.settings.views}"
                 rows = [run(backbone, x).cpu() for x in self.world.rendered(seen, label)]
                 features.append(torch.cat(rows))
-                answers.append(self.world.ask(seen) if asks else torch.empty(len(seen), 0))
+                # As exact as they are stored, in half the memory.
+                answers.append(self.world.ask(seen).half() if asks else torch.empty(len(seen), 0))
             known = Known(torch.tensor(indices), torch.stack(features), torch.stack(answers))
             self.world.known[key] = known
         return self.world.known[key]

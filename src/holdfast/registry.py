@@ -71,7 +71,7 @@ class Registry:
             if comparable(task.name) == comparable(name):
                 raise UsageError(
                     f"The model has learnt a task called {task.name!r} already; give the new one "
-                    "another name with --name."
+                    "another name (--name, or `name` in a stream)."
                 )
 
     def shared_classes(self, classes: tuple[str, ...]) -> dict[str, list[str]]:

@@ -73,13 +73,33 @@ def open_run(
 
     Raises UsageError that names what differs; the folder is then left as it was.
     """
+    check_run(folder, settings, free, started)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "settings.json", plain(asdict(settings)))
+    if not (folder / "environment.json").exists():  # of the machine that trained
+        write_json(folder / "environment.json", environment())
+    return folder
+
+
+def made_nothing(folder: Path, started: Collection[str] = STARTED) -> bool:
+    """Whether a run's folder has no more than the files of a start."""
+    return not folder.exists() or {e.name for e in folder.iterdir()} <= set(started)
+
+
+def check_run(
+    folder: Path,
+    settings: Any,
+    free: Collection[str] = (),
+    started: Collection[str] = STARTED,
+) -> None:
+    """Raise UsageError where `open_run` may not open a folder with these settings."""
     wanted = plain(asdict(settings))
     written = folder / "settings.json"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; give another folder with --out.")
     remove_leftovers(folder)
     # A run that failed before it made anything may be started again with other settings.
-    if written.exists() and {entry.name for entry in folder.iterdir()}.difference(started):
+    if written.exists() and not made_nothing(folder, started):
         earlier = read_json(written)
         if not isinstance(earlier, dict):
             raise UsageError(f"{written} holds no settings; give another folder with --out.")
@@ -96,11 +116,6 @@ def open_run(
             )
     elif not written.exists() and folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty and holds no run; give another folder with --out.")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(written, wanted)
-    if not (folder / "environment.json").exists():  # of the machine that trained
-        write_json(folder / "environment.json", environment())
-    return folder
 
 
 def check_inputs(run: Path, inputs: dict[str, str]) -> None:
@@ -161,6 +176,10 @@ def peak_memory() -> int:
 
     if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
         return peak
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

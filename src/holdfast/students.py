@@ -178,11 +178,13 @@ def missing_weights(name: str, error: Exception) -> str:
     source, _, place = name.partition(":")
     if source == "local-dir":
         return f"The student {name} could not be loaded: {reason}."
+    fetch = f"run `hf download {place}`"
     if source != "hf-hub":
-        place = timm.get_pretrained_cfg(name).hf_hub_id
+        known = timm.get_pretrained_cfg(name)
+        fetch = f"run `hf download {known.hf_hub_id}`" if known.hf_hub_id else f"load {known.url}"
     return (
         f"The weights of {name} are not on this machine and could not be fetched ({reason}); on a "
-        f"machine with a network run `hf download {place}`, or give a local folder with "
+        f"machine with a network {fetch}, or give a local folder with "
         "--student local-dir:FOLDER, or take --student_weights random."
     )
 

@@ -207,7 +207,8 @@ def load_checkpoint(
         with safe_open(path, framework="pt") as file, torch.no_grad():
             for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
                 group, _, name = key.partition("/")
-                tensor = file.get_tensor(key)
+                # A copy: what stays mapped to the file would keep Windows from replacing it.
+                tensor = file.get_tensor(key).clone()
                 if group == "moment":
                     moment, _, name = name.partition("/")
                     parameter = parameters[name]

@@ -132,8 +132,33 @@ def test_a_folder_of_classes_is_the_training_split(task):
     (task / "test").rename(task / "bus")
     with pytest.raises(UsageError, match="has 'bus' beside train and val"):
         open_task("pets", task)
-    (task / "val").rename(task / "tram")  # then train is a class like them
+    (task / "val").rename(task / "tram")
+    with pytest.raises(UsageError, match="has 'bus' beside train; move"):
+        open_task("pets", task)
+    for vehicle in ("bus", "train", "tram"):  # with images of its own, train is a class like them
+        for image in (task / vehicle).glob("*/*.png"):
+            image.rename(task / vehicle / f"{image.parent.name}-{image.name}")
+        for folder in (task / vehicle).iterdir():
+            if folder.is_dir():
+                shutil.rmtree(folder)
     assert open_task("vehicles", task).classes.names == ("bus", "train", "tram")
+
+
+def test_a_test_split_among_classes_is_not_a_class(task):
+    for folder in (task / "train").iterdir():
+        folder.rename(task / folder.name)
+    (task / "train").rmdir()
+    with pytest.raises(UsageError, match="beside test and val; move it elsewhere"):
+        open_task("pets", task)
+
+
+def test_a_task_that_is_not_learnt_needs_no_training_images(task):
+    for split in ("train", "val"):
+        shutil.rmtree(task / split)
+    with pytest.raises(UsageError, match="has no folder train"):
+        open_task("pets", task)
+    found = open_task("pets", task, learnt=False)
+    assert found.train.paths == found.test.paths and found.val is None
 
 
 def test_a_validation_split_has_several_spellings(task):

@@ -101,7 +101,9 @@ def _pair(table: Path, number: int, row: dict[str, str]) -> tuple[Path, str]:
     caption = next((row[key] for key in TEXT if isinstance(row, dict) and key in row), None)
     if caption is None or "file_name" not in row:
         raise UsageError(f"Row {number} of {table} must have file_name and text.")
+    if not isinstance(caption, str):
+        raise UsageError(f"Row {number} of {table} has {caption!r} for a text; write one a row.")
     path = table.parent / str(row["file_name"])
     if not path.is_file():
         raise UsageError(f"Row {number} of {table} names {path}, which does not exist.")
-    return path, _one_line(str(caption or ""))
+    return path, _one_line(caption)

@@ -134,6 +134,8 @@ def _task(entry: Any, root: Path) -> TaskSource:
         place = str(entry.pop("dataset"))
         if DATASET not in place:
             raise UsageError(f"There is no data set {place!r}; a folder is given as `folder`.")
+    if "name" in entry and not str(entry["name"] or "").strip():
+        raise UsageError("A task's name is empty; write one, or leave `name` out.")
     per_class = entry.pop("per_class", None)
     if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
         raise UsageError(f"per_class is {per_class!r}; it must be at least 1.")
@@ -212,8 +214,13 @@ class Task:
         return [[each.replace("{}", name) for each in self.templates] for name in data.classes]
 
 
-def open_task(name: str, folder: Path, templates: list[str] | str = TEMPLATE) -> Task:
+def open_task(
+    name: str, folder: Path, templates: list[str] | str = TEMPLATE, learnt: bool = True
+) -> Task:
     """The splits of a task's folder.
+
+    learnt: whether it is to be trained on. Without that any split will do; one takes the place of
+    training images that are not there.
 
     Raises UsageError or HoldfastError, naming the folder, for one without images, for classes that
     the training split lacks, for two classes with one name, for a class without images, and for
@@ -221,6 +228,8 @@ def open_task(name: str, folder: Path, templates: list[str] | str = TEMPLATE) ->
     """
     places = split_folders(folder)
     training = places["train"]
+    if training is None and not learnt:
+        training = places["val"] or places["test"]
     if training is None:
         raise UsageError(f"{folder} has no folder train; put the task's training images there.")
     captions = has_captions(training)
@@ -242,6 +251,12 @@ def open_task(name: str, folder: Path, templates: list[str] | str = TEMPLATE) ->
     return Task(name, known, train, rest["val"], rest["test"], captions)
 
 
+def holds_split(folder: Path) -> bool:
+    """Whether a folder holds class folders or captions, and so is no class itself."""
+    entries = [entry for entry in folder.iterdir() if not names.is_ignored(entry.name)]
+    return has_captions(folder) or any(entry.is_dir() for entry in entries)
+
+
 def split_folders(folder: Path) -> dict[str, Path | None]:
     """Where each split lies; a folder of anything but splits is the training split.
 
@@ -251,8 +266,8 @@ def split_folders(folder: Path) -> dict[str, Path | None]:
     entries = {e.name for e in folder.iterdir() if e.is_dir() and not names.is_ignored(e.name)}
     spellings = {spelling for each in SPLITS.values() for spelling in each}
     if others := sorted(entries - spellings):
-        splits = [s for s, spelt in SPLITS.items() if not entries.isdisjoint(spelt)]
-        if "train" in splits and len(splits) > 1:
+        splits = sorted(e for e in entries & spellings if holds_split(folder / e))
+        if splits:
             raise UsageError(
                 f"{folder} has {others[0]!r} beside {' and '.join(splits)}; move it elsewhere, or "
                 "if all of them are classes, put them into a folder train."

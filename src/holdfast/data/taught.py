@@ -88,7 +88,7 @@ class Known:
     """What is known of a domain's stored views, so that no pixel has to be read again.
 
     indices: (n,), places in the list of all images; features: (views, n, width), the student's;
-    answers: (views, n, dim), the teacher's, dim 0 where they are not used.
+    answers: (views, n, dim) in half precision, the teacher's, dim 0 where they are not used.
     """
 
     indices: Tensor
@@ -124,7 +124,9 @@ class FeatureBatches:
             labels = self.labels[draw.indices]
             yield TaughtBatch(
                 torch.cat([part.features[number, row] for part, number, row in drawn]).to(place),
-                torch.cat([part.answers[number, row] for part, number, row in drawn]).to(place),
+                torch.cat([part.answers[number, row] for part, number, row in drawn])
+                .to(place)
+                .float(),
                 self.text[labels],
                 labels,
             )

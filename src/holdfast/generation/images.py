@@ -209,7 +209,7 @@ def _draw(job: Job, pipe: Pipeline, batch: list[Place]) -> Iterator[tuple[Place,
     raise HoldfastError(
         f"Image {place[1]} of the class {job.classes.names[place[0]]!r} came out {flaws[place]} "
         f"{job.settings.redraws + 1} times in a row (prompt {job.prompt(place)!r}); change the "
-        "prompt or the generator, or raise images.redraws. The images so far are kept."
+        "prompt or the generator, or raise the setting redraws. The images so far are kept."
     )
 
 

@@ -74,7 +74,7 @@ class Pipeline:
         except torch.OutOfMemoryError:
             raise HoldfastError(
                 f"{self.source.name} ran out of memory with {len(prompts)} images at once; lower "
-                "images.batch_size (or images.size)."
+                "batch_size of the drawing (or its size)."
             ) from None
         except (ValueError, TypeError) as error:
             raise HoldfastError(
@@ -225,5 +225,5 @@ def pick(device: str, precision: str) -> tuple[torch.device, str]:
     if precision == "auto":
         precision = "fp16" if chosen.type == "cuda" else "fp32"
     if precision == "fp16" and chosen.type == "cpu":
-        raise UsageError("images.precision fp16 needs a GPU; take fp32 or auto on the CPU.")
+        raise UsageError("Drawing in precision fp16 needs a GPU; take fp32 or auto on the CPU.")
     return chosen, precision

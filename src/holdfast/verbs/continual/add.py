@@ -32,7 +32,7 @@ def add(settings: ContinualAddSettings) -> dict[str, Any]:
     data = settings.out / "data"
     step = steps.take(settings, data)
     known = registry.read(step.model)
-    held_out = [open_source(source, data) for source in held_out_sources(settings.held_out)]
+    held_out = [open_source(each, data, False) for each in held_out_sources(settings.held_out)]
     exams = exams_of(step.task, held_out)
     before, after = {}, {}
     if exams:

@@ -41,6 +41,8 @@ def learn_jointly(
         return Step(both, out, read_json(out / "step.json"))
     planned = [replace(settings.train, **source.train).steps for source in sources]
     train = replace(training("finetune", settings.train, 0), steps=sum(planned))
+    if any(task.captions for task in tasks):
+        train = replace(train, negatives="batch")  # there may be thousands of captions
     seed = derive_seed(settings.seed, "task", 0, JOINT)
     start = time.monotonic()
     finished = out / "learnt.safetensors"
@@ -61,7 +63,7 @@ def learn_jointly(
             "images": {"train": len(images)},
             "replay": None,
             "gate": None,
-            "notes": [],
+            "notes": ignored(sources),
             "costs": {
                 "generation_seconds": 0.0,
                 "training_seconds": time.monotonic() - start,
@@ -88,6 +90,14 @@ def learn_jointly(
     registry.save(clip, known.with_task(*entries), out / "model")
     remove_training(out)
     return Step(both, out, record)
+
+
+def ignored(sources: Sequence[TaskSource]) -> list[str]:
+    """A note on the settings of single tasks that training on all at once cannot have."""
+    found = sorted({name for source in sources for name in source.train} - {"steps"})
+    if not found:
+        return []
+    return [f"All tasks were learnt at once, so what single ones set was not used: {found}."]
 
 
 def together(tasks: Sequence[Task]) -> tuple[LabelledImages, list[str]]:

@@ -36,10 +36,10 @@ def sources_of(stream: Path) -> list[TaskSource]:
     return read_stream(stream, DATASETS)
 
 
-def open_source(source: TaskSource, root: Path) -> Task:
+def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
     """A task's splits; a data set is drawn into `root` unless it is there."""
     folder = drawn(source, root) if source.is_dataset else Path(source.place)
-    return open_task(source.name, folder, source.templates)
+    return open_task(source.name, folder, source.templates, learnt)
 
 
 def drawn(source: TaskSource, root: Path) -> Path:

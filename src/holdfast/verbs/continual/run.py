@@ -33,7 +33,7 @@ from holdfast.verbs.continual.matrix import Rows, matrices, write_csv
 from holdfast.verbs.continual.places import open_source, sources_of
 from holdfast.verbs.continual.plans import PLANS
 from holdfast.verbs.continual.scores import Exam, exam, measure
-from holdfast.verbs.continual.start import FREE, GATE, known_tasks, open_model
+from holdfast.verbs.continual.start import FREE, GATE, check_generator, known_tasks, open_model
 from holdfast.verbs.continual.start import check as check_task
 from holdfast.verbs.continual.verdict import conclude, several
 from holdfast.verbs.measure import load
@@ -97,7 +97,10 @@ def check(settings: ContinualRunSettings, sources: Sequence[TaskSource]) -> None
                 f"A task cannot be called {source.name!r}, as a row of the matrix is; rename it."
             )
         if settings.method in PLANS:
-            check_task(add_settings(settings, sources, position), source, known)
+            adding = add_settings(settings, sources, position)
+            train = check_task(adding, source, known)
+            if not (adding.out / "model").exists():
+                check_generator(adding, train)
         elif settings.method == JOINT and known is not None:
             known.check_new(source.name)
         if not source.is_dataset:

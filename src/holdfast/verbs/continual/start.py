@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from holdfast import registry
+from holdfast.data.replay import BASE
 from holdfast.data.streams import TaskSource, check_place, is_dataset, task_name
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.generation.pipeline import find
 from holdfast.methods.continual import replays
 from holdfast.models import CLIP
 from holdfast.names import comparable
@@ -16,6 +18,7 @@ from holdfast.settings import ContinualAddSettings, ContinualRunSettings, Contin
 from holdfast.verbs.continual.places import DATASETS, held_out_sources
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay, training
 from holdfast.verbs.continual.replay import BASES, count, known_sources
+from holdfast.verbs.generate import generators
 from holdfast.verbs.measure import load
 from holdfast.weights import digest
 
@@ -59,6 +62,14 @@ def check(
         )
     if plan.replay != "none" and needs_replay(train):
         known_sources(known or Registry({}), settings.replay)  # raises for unusable names
+    of_images = train.distill == "features" and train.distill_sides == "image"
+    if train.distillation and of_images and train.learns == "text" and not train.alignment:
+        raise UsageError(
+            "Distilling the features of images teaches the text tower nothing; take another of "
+            "train.distill, train.distill_sides and train.learns."
+        )
+    if comparable(source.name) == comparable(BASE):
+        raise UsageError(f"A task cannot be called {source.name!r}, as pre-training is; rename it.")
     held_out = held_out_sources(settings.held_out)
     if any(comparable(each.name) == comparable(source.name) for each in held_out):
         raise UsageError(
@@ -67,6 +78,14 @@ def check(
     if settings.max_drop is not None and not held_out and not (drawn and needs_replay(train)):
         raise UsageError("max_drop has nothing to be measured on; name tasks with --held_out.")
     return train
+
+
+def check_generator(settings: ContinualAddSettings, train: ContinualTrainSettings) -> None:
+    """Raise UsageError or HoldfastError where images must be drawn and the pipeline is not here."""
+    if PLANS[settings.method].replay not in DRAWN or not needs_replay(train):
+        return
+    if settings.replay.folder is None:
+        find(generators(settings.generator))
 
 
 def check_follows(made: Registry, known: Registry | None, settings: ContinualAddSettings) -> None:
@@ -88,12 +107,9 @@ def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
     def absolute(place: str) -> str:
         return place if is_dataset(place) else str(Path(place).absolute())
 
-    model, base = settings.model, settings.replay.base
-    pretrained = settings.pretrained
-    if (folder := registry.find(model)) is not None:
-        model = str(folder.absolute())
-    elif model.startswith(LOCAL):
-        model = LOCAL + str(Path(model.removeprefix(LOCAL)).absolute())
+    base, pretrained = settings.replay.base, settings.pretrained
+    folder = registry.find(settings.model)
+    model = str(folder.absolute()) if folder is not None else lasting(settings.model)
     held_out = [settings.held_out] if isinstance(settings.held_out, str) else settings.held_out
     return replace(
         settings,
@@ -108,6 +124,13 @@ def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
             cache=settings.replay.cache and settings.replay.cache.absolute(),
         ),
     )
+
+
+def lasting(model: str) -> str:
+    """A model's name as it holds anywhere."""
+    if model.startswith(LOCAL):
+        return LOCAL + str(Path(model.removeprefix(LOCAL)).absolute())
+    return model
 
 
 def known_tasks(model: str) -> Registry | None:
@@ -125,5 +148,5 @@ def open_model(
         known = registry.read(folder)
         return load(f"{LOCAL}{folder}", "", settings.device, settings.seed), known
     clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
-    base = {"model": settings.model, "pretrained": settings.pretrained}
+    base = {"model": lasting(settings.model), "pretrained": settings.pretrained}
     return clip, Registry(base | {"weights": digest(clip.model.state_dict())})

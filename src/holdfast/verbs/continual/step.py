@@ -9,6 +9,8 @@ out/model/                                          the new model with its regis
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,13 +28,23 @@ from holdfast.files import derive_seed, read_json, replacing, write_json
 from holdfast.methods.continual import ReplaySet, learn, teach
 from holdfast.models import CLIP, read_weights
 from holdfast.registry import Learnt, Registry
-from holdfast.runs import Records, check_inputs, open_run, peak_memory, plain
+from holdfast.runs import (
+    STARTED,
+    Records,
+    check_inputs,
+    check_run,
+    made_nothing,
+    open_run,
+    peak_memory,
+    plain,
+)
 from holdfast.settings import ContinualAddSettings, ContinualTrainSettings
 from holdfast.verbs.continual.gate import ENOUGH, Verdict, judge, refusal, suite, too_few
 from holdfast.verbs.continual.places import held_out_sources, open_source
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay
 from holdfast.verbs.continual.replay import (
     ReplayImages,
+    base_names,
     count,
     known_sources,
     pairs_digest,
@@ -44,6 +56,7 @@ from holdfast.verbs.continual.start import (
     GATE,
     check,
     check_follows,
+    check_generator,
     known_tasks,
     open_model,
     resolved,
@@ -51,6 +64,8 @@ from holdfast.verbs.continual.start import (
 )
 from holdfast.verbs.measure import load
 from holdfast.weights import digest, interpolate
+
+BEGUN = STARTED | {"inputs.json"}  # of a task for which nothing was made yet
 
 
 @dataclass(frozen=True)
@@ -80,8 +95,9 @@ def take(settings: ContinualAddSettings, data: Path) -> Step:
     known = known_tasks(settings.model)
     train = check(settings, source, known)
     made = settings.out / "model"
+    run = settings.out
     if (made / registry.TASKS).is_file():
-        run = open_run(settings.out, settings, FREE)
+        check_run(run, settings, (*FREE, *looser_gate(settings)))
         task = open_source(source, data)
         check_inputs(run, {"images of the task": fingerprint(task.train)})
         check_follows(registry.read(made), known, settings)
@@ -89,16 +105,34 @@ def take(settings: ContinualAddSettings, data: Path) -> Step:
         return Step(task, run, read_json(run / "step.json"))
     if not source.is_dataset:
         open_source(source, data)
+    check_generator(settings, train)
     clip, known = open_model(settings)
-    run = open_run(settings.out, settings, (*FREE, *GATE))
+    if made_nothing(run, BEGUN):
+        (run / "inputs.json").unlink(missing_ok=True)
+    open_run(run, settings, (*FREE, *GATE), BEGUN)
     task = open_source(source, data)
     inputs = {
         "images of the task": fingerprint(task.train),
         "previous model": known.weights,
         "replay images": pairs_digest(settings.replay),
+        "names of pre-training": base_digest(settings),
     }
     check_inputs(run, inputs)
     return learn_task(settings, data, clip, known, task, train)
+
+
+def looser_gate(settings: ContinualAddSettings) -> tuple[str, ...]:
+    """What of the gate may differ where a model has passed: it also passes one that asks less."""
+    earlier = read_json(settings.out / "settings.json").get("max_drop")
+    now = settings.max_drop
+    return ("max_drop",) if earlier is not None and (now is None or now >= earlier) else ()
+
+
+def base_digest(settings: ContinualAddSettings) -> str:
+    """SHA-256 of the names that stand for pre-training, "" for a method without them."""
+    if PLANS[settings.method].replay == "none":
+        return ""
+    return hashlib.sha256(json.dumps(base_names(settings.replay.base)).encode()).hexdigest()
 
 
 def learn_task(
@@ -179,7 +213,7 @@ def gate_exams(
     """What must not get worse, if there is a gate. Raises UsageError if that is nothing."""
     if settings.max_drop is None:
         return []
-    opened = (open_source(source, data) for source in held_out_sources(settings.held_out))
+    opened = (open_source(source, data, False) for source in held_out_sources(settings.held_out))
     held_out = [found for each in opened if (found := exam(each, "val", "train"))]
     exams = suite(replay, held_out)
     if not exams:
@@ -283,7 +317,9 @@ def notes(
         )
         found.append(f"{', '.join(map(repr, both[:3]))}{more} also among the classes of {other!r}.")
     if PLANS[settings.method].replay in DRAWN and count(settings.replay) == 0:
-        found.append("Without replay images this is plain L2 toward the previous weights.")
+        left = "plain L2 toward the previous weights"
+        left = left if settings.train.consolidation else "plain fine-tuning"
+        found.append(f"Without replay images this is {left}.")
     if verdict is not None and verdict.alpha != 1:
         found.append(
             f"The gate took a weight of {verdict.alpha:g} of the new model; as it was trained it "

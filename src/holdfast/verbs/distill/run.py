@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from torch import Tensor
 from holdfast import pocket
 from holdfast.data.domains import Domains, find_unreadable, scan_domains
 from holdfast.data.taught import Ask
-from holdfast.data.views import Renderer, View, Views
+from holdfast.data.views import View, Views
 from holdfast.device import pick_device
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
@@ -26,10 +27,20 @@ from holdfast.methods.distill import distill as align_and_distill
 from holdfast.models import Classifier, Tower, class_means
 from holdfast.prompts import prompts_for
 from holdfast.report import write_report
-from holdfast.runs import STARTED, check_inputs, environment, open_run, peak_memory, plain
+from holdfast.runs import (
+    STARTED,
+    alone,
+    check_inputs,
+    environment,
+    made_nothing,
+    open_run,
+    peak_memory,
+    plain,
+)
 from holdfast.settings import DistillSettings
-from holdfast.students import load_student
+from holdfast.students import check_student, load_student
 from holdfast.teachers import LocalTeacher, Teacher
+from holdfast.teachers.ledger import BudgetExhausted
 from holdfast.teachers.store import EmbeddingStore
 from holdfast.verbs.distill.advice import advise
 from holdfast.verbs.distill.queries import (
@@ -52,6 +63,7 @@ from holdfast.verbs.distill.trials import (
 )
 from holdfast.verbs.distill.verdict import conclude
 from holdfast.verbs.teacher import load_teacher
+from holdfast.weights import digest
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +73,15 @@ SAMPLES = 4  # pictures of each domain that the result names
 FREE = (
     *("out", "store", "max_queries", "device", "dry_run", "advice_only", "spot_check", "sample"),
     *("batch", "retries", "timeout", "workers", "checkpoint_minutes"),
+    # Where the teacher is to be found; which one it is, `inputs.json` knows.
+    *("teacher", "model", "pretrained", "revision"),
 )
 # Written before any training; a run that has no more may go on with other settings.
 PRELIMINARY = {"inputs.json", "queries.json", "advice.json"}
 Method = Callable[[Fold, float], Classifier]
 
 
+@alone
 def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     """Domains + teacher -> students, their scores, and what was paid (VL2V-ADiP, VL2V-SD).
 
@@ -83,7 +98,8 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     device = pick_device(settings.device)
     teacher = load_teacher(settings, settings.device)
     tower = towers(settings, teacher)
-    first = tower(None, 0)
+    trains = not (settings.dry_run or settings.advice_only or settings.method == "zero-shot")
+    first = tower(None, 0) if trains else None
     if not settings.dry_run:
         domains = find_unreadable(domains)
     check_splits(domains, trials)
@@ -95,6 +111,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         return plan_queries(settings, questions, store, trials)
 
     settings = resolved(settings)
+    untouched = made_nothing(settings.out, STARTED | PRELIMINARY)
     run = open_run(settings.out, settings, FREE, STARTED | PRELIMINARY)
     if settings.prompts.llm_url:
         prompts = prompts_for(domains.images.classes, settings.prompts, run / "descriptions.json")
@@ -102,8 +119,10 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         settings, domains, views, trials, [prompt for group in prompts for prompt in group]
     )
     check_budget(settings, questions, store)
-    check_inputs(run, inputs(domains, views, teacher, first))
-    before = spent_before(run, store)
+    if untouched:
+        (run / "inputs.json").unlink(missing_ok=True)
+    check_inputs(run, inputs(domains, views, prompts, teacher, first))
+    store.ledger.run = name_of(run)
     # Before anything is paid to a teacher that is no longer the one that filled the store.
     checked = spot_check(store, questions, settings)
     text = class_means(store.text(questions.prompts), [len(group) for group in prompts]).to(device)
@@ -115,7 +134,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         text=text,
         logit_scale=teacher.logit_scale,
         tower=tower,
-        renderer=Renderer(first.preprocess, settings.workers),
+        first=first,
     )
     result: dict[str, Any] = {
         "title": "Distillation",
@@ -143,10 +162,10 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     result["trials"] = [trained(world, store, trial, run) for trial in trials]
     result["summary"] = summary(domains, result["trials"])
     result["teacher"] = about_teacher(world, store, questions, teacher)
-    name = None if settings.method == "zero-shot" else first.name
+    name = None if first is None else first.name
     result["student"] = result["trials"][0]["student"] | {"name": name}
     result["queries"] = {
-        "asked_by_this_run": store.ledger.spent - before,
+        "asked_by_this_run": store.ledger.spent_by_run,
         "needed_without_store": needed(questions),
         "images_asked_in_all": store.ledger.images,
         "texts_asked_in_all": store.ledger.texts,
@@ -179,13 +198,14 @@ def towers(settings: DistillSettings, teacher: Teacher) -> Callable[[int | None,
             )
         clip = teacher.clip
         return lambda dim, seed: replace(clip, model=copy.deepcopy(clip.model))
-    own = settings.student == "pocket"
-    name = f"local-dir:{pocket.path('student')}" if own else settings.student
+    pretrained = settings.student_weights == "pretrained"
+    own = pocket.STUDENTS.get(settings.student)
+    name = f"local-dir:{pocket.path(own)}" if own else settings.student
+    check_student(name, pretrained)
 
     def student(dim: int | None, seed: int) -> Tower:
-        pretrained = settings.student_weights == "pretrained"
         tower = load_student(name, dim, pretrained=pretrained, device=settings.device, seed=seed)
-        return replace(tower, name="pocket") if own else tower
+        return replace(tower, name=settings.student) if own else tower
 
     return student
 
@@ -194,35 +214,50 @@ def asking(store: EmbeddingStore) -> Ask:
     """The teacher's embeddings of views, asked for as they come."""
 
     def ask(views: Sequence[View]) -> Tensor:
-        store.fill(views, bar=False)
+        try:
+            store.fill(views, bar=False)
+        except BudgetExhausted as error:
+            raise BudgetExhausted(
+                f"{str(error).partition(';')[0]}; --dry_run says how many an online run takes at "
+                "most. Raise --max_queries and run the same command again to go on."
+            ) from None
         return store.images(views)
 
     return ask
 
 
-def inputs(domains: Domains, views: Views, teacher: Teacher, student: Tower) -> dict[str, str]:
+def inputs(
+    domains: Domains,
+    views: Views,
+    prompts: list[list[str]],
+    teacher: Teacher,
+    student: Tower | None,
+) -> dict[str, str]:
     """Hashes of what a run is made from and its settings only name: see `check_inputs`."""
     images = hashlib.sha256()
-    for digest, label in zip(views.digests, domains.images.labels, strict=True):
-        images.update(f"{digest} {label}\n".encode())
-    weights = hashlib.sha256()
-    for name, tensor in sorted(student.visual.state_dict().items()):
-        if not name.startswith("projection."):
-            weights.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return {
+    for file, label in zip(views.digests, domains.images.labels, strict=True):
+        images.update(f"{file} {label}\n".encode())
+    found = {
         "images": images.hexdigest(),
         "class names": hashlib.sha256(repr(domains.images.classes).encode()).hexdigest(),
+        "prompts": hashlib.sha256(repr(prompts).encode()).hexdigest(),
         "teacher": hashlib.sha256(teacher.identity.encode()).hexdigest(),
-        "student weights": weights.hexdigest(),
+        "logit scale": repr(teacher.logit_scale),
     }
+    if student is not None:
+        weights = student.visual.state_dict().items()
+        found["student weights"] = digest(
+            {name: tensor for name, tensor in weights if not name.startswith("projection.")}
+        )
+    return found
 
 
-def spent_before(run: Path, store: EmbeddingStore) -> int:
-    """Queries that the store's ledger held when the run was started first."""
+def name_of(run: Path) -> str:
+    """What the teacher's ledger knows the run by, whatever its folder is called."""
     path = run / "queries.json"
     if not path.exists():
-        write_json(path, {"spent_before": store.ledger.spent})
-    return int(read_json(path)["spent_before"])
+        write_json(path, {"run": uuid.uuid4().hex})
+    return str(read_json(path)["run"])
 
 
 def advice(

@@ -58,6 +58,11 @@ def check_method(settings: DistillSettings, trials: Sequence[Trial]) -> None:
         raise UsageError(
             f"The method {settings.method!r} fine-tunes the teacher itself; give --student teacher."
         )
+    if settings.advice_only and (settings.method not in ASKING or not settings.sample):
+        raise UsageError(
+            "advice_only shows what the teacher makes of a sample, and this run would ask about "
+            "none; give --sample a number, and --method distill or logits."
+        )
     if settings.method not in ASKING and len(settings.image_weights) > 1:
         raise UsageError(
             f"The method {settings.method!r} has no image weight to select; give one value."

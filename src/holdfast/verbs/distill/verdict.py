@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from scipy.stats import t as student_t
 
 Record = Mapping[str, Any]
 
@@ -15,9 +18,8 @@ def conclude(
     """A run's verdict: `decision`, `headline` and `text`, and `gap` where it was measured.
 
     decision: `holds up` where the student is not worse than its teacher on domains it never saw,
-    within the interval of a single trial or on average over several; `falls short` where it is;
-    `open` where that was not measured. gap: student minus teacher with its interval, of a single
-    trial.
+    within the 95 % interval of their difference; `falls short` where it is; `open` where that was
+    not measured. gap: student minus teacher with its interval, of a single trial.
     """
     average = (summary.get("held_out") or {}).get("full")
     if method == "zero-shot":
@@ -39,13 +41,12 @@ def conclude(
     theirs = statistics.mean(scores["teacher"]["top1"] for scores in tested)
     gap = statistics.mean(scores["gap"]["difference"] for scores in tested)
     single = tested[0]["gap"] if len(tested) == 1 else None
-    low, high = (single["low"], single["high"]) if single else (gap, gap)
+    low, high = interval(tested, summary.get("gap", {}).get("values", []))
     images = sum(scores["gap"]["n"] for scores in tested)
-    difference = f"{100 * gap:+.1f} points"
-    if single:
-        difference += f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
-    elif summary.get("gap", {}).get("deviation") is not None:
-        difference += f" (deviation over seeds {100 * summary['gap']['deviation']:.1f})"
+    difference = (
+        f"{100 * gap:+.1f} points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+        f"{', over seeds' if len({t['seed'] for t in trials}) > 1 else ''})"
+    )
     text = (
         f"On {images:,} images of {unseen(trials)} the student names {percent(theirs + gap)} "
         f"right and its teacher {percent(theirs)}: {difference}."
@@ -56,6 +57,24 @@ def conclude(
         "text": joined(text, size),
         "gap": single,
     }
+
+
+def interval(tested: Sequence[Record], seeds: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean gap: Student's t over several seeds, else over the images.
+
+    tested: the scores of each domain left out; seeds: the mean gap of each seed.
+    """
+    if len(seeds) > 1:
+        error = statistics.stdev(seeds) / math.sqrt(len(seeds))
+        margin = float(student_t.ppf(0.975, len(seeds) - 1)) * error
+        return statistics.mean(seeds) - margin, statistics.mean(seeds) + margin
+    gaps = [scores["gap"] for scores in tested]
+    if len(gaps) == 1:
+        return gaps[0]["low"], gaps[0]["high"]
+    # Domains have images of their own: their errors are independent.
+    margin = math.hypot(*((gap["high"] - gap["low"]) / 2 for gap in gaps)) / len(gaps)
+    mean = statistics.mean(gap["difference"] for gap in gaps)
+    return mean - margin, mean + margin
 
 
 def compared(teacher: float, gap: float, low: float, high: float) -> str:
