@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from holdfast.data.folders import UnreadableImage, read_image, scan
+from holdfast.data.folders import UnreadableImage, read_image, scan, sendable
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.names import from_names
 
@@ -152,3 +152,23 @@ def test_nothing_to_read_is_an_error(tmp_path):
         scan(tmp_path)
     with pytest.raises(UsageError, match="No class is called like the folders 'a'"):
         scan(tmp_path, from_names(["x", "y"]))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_plain_picture_can_be_sent_as_it_is(kind, tmp_path):
+    path = tmp_path / f"a.{kind.lower()}"
+    Image.new("RGB", (9, 7), "red").save(path)
+    assert sendable(path) == (f"image/{kind.lower()}", path.read_bytes())
+
+
+def test_what_readers_see_differently_is_not_sent_as_it_is(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (9, 7)).save(tmp_path / "turned.jpg", exif=turned)
+    Image.new("RGBA", (9, 7)).save(tmp_path / "clear.png")
+    Image.new("CMYK", (9, 7)).save(tmp_path / "print.jpg")
+    Image.new("RGB", (9, 7)).save(tmp_path / "a.bmp")
+    assert [sendable(path) for path in sorted(tmp_path.iterdir())] == [None] * 4
+    (tmp_path / "cut.png").write_bytes((tmp_path / "clear.png").read_bytes()[:40])
+    with pytest.raises(UnreadableImage):
+        sendable(tmp_path / "cut.png")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from holdfast import names
 from holdfast.errors import HoldfastError, UsageError, near
@@ -63,6 +63,24 @@ def read_image(path: Path | BinaryIO) -> Image.Image:
         # A broken file makes decoders raise almost anything (struct.error, SyntaxError, ...).
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableImage(_name(path), reason.rstrip(".")) from None
+
+
+def sendable(path: Path) -> tuple[str, bytes] | None:
+    """Media type and bytes of a file that every reader sees as `read_image` does, else none.
+
+    Such are upright RGB pictures in JPEG, PNG or WebP. Raises UnreadableImage as `read_image` does.
+    """
+    read_image(path)
+    try:
+        opened = Image.open(path, formats=("JPEG", "PNG", "WEBP"))
+    except UnidentifiedImageError:
+        return None
+    with opened as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        frames = getattr(image, "n_frames", 1)
+        if image.mode != "RGB" or turned or frames > 1 or image.has_transparency_data:
+            return None
+        return Image.MIME[str(image.format)], path.read_bytes()
 
 
 def _name(path: Path | BinaryIO) -> Path:

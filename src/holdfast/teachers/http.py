@@ -27,6 +27,7 @@ import httpx2
 import torch
 from torch import Tensor
 
+from holdfast.data.folders import sendable
 from holdfast.errors import HoldfastError, UsageError, near
 from holdfast.settings import TeacherSettings
 from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, normalised
@@ -255,10 +256,18 @@ class HTTPTeacher:
 
 
 def data_uri(view: View) -> str:
-    """The picture of a view as PNG in a data URI."""
-    buffer = io.BytesIO()
-    view.image().save(buffer, "PNG", compress_level=1)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    """The picture of a view in a data URI: the file itself where it is that, or PNG.
+
+    Raises UnreadableImage.
+    """
+    kind, content = "image/png", b""
+    if view.parameters is None and (found := sendable(view.path)) is not None:
+        kind, content = found  # a photo as PNG is many times as large
+    else:
+        buffer = io.BytesIO()
+        view.image().save(buffer, "PNG", compress_level=1)
+        content = buffer.getvalue()
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def retry_after(header: str) -> float:
