@@ -737,6 +737,7 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
         return embed(model, images)
 
     monkeypatch.setattr(scores, "image_features", counted)
+    monkeypatch.setattr(scores, "BLOCK", 7)
     found = scores.measure(clip, exams, words, ContinualTrainSettings(workers=0))
     assert sum(seen) == 36
 
@@ -746,7 +747,10 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
         batches = list(evaluation_batches(each.data, clip.preprocess, 7))
         own = Classifier(clip, text_head(clip, each.prompts), names.from_names(each.classes))
         _, logits, labels, _ = own.eval().embed(batches)
-        assert found[each.name]["top1"] == score(logits, labels, each.classes).top1
+        wanted = score(logits, labels, each.classes)
+        assert found[each.name]["top1"] == wanted.top1
+        assert found[each.name]["mean_per_class"] == pytest.approx(wanted.mean_per_class)
+        assert found[each.name]["ece"] == pytest.approx(wanted.ece, abs=1e-5)
         head = text_head(clip, [prompts for _, prompts in words])
         images = torch.cat([batch.images for batch in batches])
         with torch.no_grad():

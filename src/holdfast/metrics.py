@@ -100,6 +100,11 @@ def _check(logits: Tensor, labels: Tensor, classes: int) -> None:
         raise HoldfastError("There are no images to score. Check the folder to evaluate on.")
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels must lie in [0, {classes})")
+    check_finite(logits)
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raise HoldfastError for logits, or what was made of them, that are not finite."""
     if not bool(logits.isfinite().all()):
         raise HoldfastError(
             "The model gives logits that are not finite. Evaluate it in fp32, or train it again "

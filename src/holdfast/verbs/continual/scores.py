@@ -8,17 +8,19 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_calibration_error
 
 from holdfast.data.batches import Pictures, evaluation_batches
 from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError
-from holdfast.metrics import score
+from holdfast.metrics import CALIBRATION_BINS, check_finite
 from holdfast.models import CLIP, class_means, encode_text, image_features
 from holdfast.names import comparable
 from holdfast.progress import progress
 from holdfast.settings import ContinualTrainSettings
 
 EVALUATED = 128  # images at once
+BLOCK = 1024  # images whose similarities with all classes are in memory at once
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,11 @@ def measure(
     with progress("evaluating", sum(len(each.data) for each in exams)) as advance:
         for each in exams:
             z, labels = embed(clip, each.data, settings, advance)
-            logits = scale * z @ class_text(clip, each.prompts).T
-            scores = score(logits, labels, each.classes)
             found[each.name] = {
                 "split": each.split,
-                "images": scores.n,
-                "top1": scores.top1,
+                "images": len(labels),
                 "union_top1": None,
-                "mean_per_class": scores.mean_per_class,
-                "ece": scores.ece,
+                **within(z, class_text(clip, each.prompts), scale, labels),
             }
             own = [keys.get(comparable(name)) for name in each.classes]
             if everything is not None and not each.captions and None not in own:
@@ -84,6 +82,25 @@ def measure(
                 right = answers == torch.tensor(own)[labels]
                 found[each.name]["union_top1"] = right.double().mean().item()
     return found
+
+
+def within(z: Tensor, text: Tensor, scale: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy and calibration of images (n, dim) among the classes of their own task (c, dim).
+
+    A block of images at a time: of captions there may be as many as images. Raises HoldfastError
+    for embeddings that are not finite.
+    """
+    blocks = [(scale * part @ text.T).double().softmax(dim=1).max(dim=1) for part in z.split(BLOCK)]
+    right = torch.cat([block.indices for block in blocks]) == labels
+    sure = torch.cat([block.values for block in blocks]).clamp(max=1.0)
+    check_finite(sure)
+    count = labels.bincount(minlength=len(text))
+    shares = labels[right].bincount(minlength=len(text))[count > 0] / count[count > 0]
+    return {
+        "top1": right.double().mean().item(),
+        "mean_per_class": shares.double().mean().item(),
+        "ece": binary_calibration_error(sure, right.long(), CALIBRATION_BINS).item(),
+    }
 
 
 def class_text(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Tensor:
