@@ -137,8 +137,6 @@ class Job:
 
 def run(job: Job, deadline: float) -> None:
     """One stream, unless it is finished or would begin after the deadline."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
     if job.found is not None or time.time() > deadline:
         return
     options, out = SETTINGS[job.label], job.out
@@ -148,8 +146,7 @@ def run(job: Job, deadline: float) -> None:
     if method == "zscl":  # one reference set for all tasks, as its paper has it
         replay["folder"] = reference(job.seed)
     shared = drawing(job) if method in ("gift", "ewc") else nullcontext()
-    # Flash attention's backward in bf16 is slow on a CPU.
-    with shared, sdpa_kernel(SDPBackend.MATH):
+    with shared:
         result = holdfast.continual_run(
             WORK / f"{job.order}.json",
             out,

@@ -267,7 +267,8 @@ earlier task the same number of images. Replay images at the last task of the fi
 
 ## Time
 
-Minutes a stream on one core, mean over the seeds, the drawing of replay images aside:
+Minutes a stream, two side by side on two cores and at times beside other work, mean over the seeds,
+the drawing of replay images aside:
 {", ".join(f"{label} {minutes[label]:.1f}" for label in (*OTHERS, GIFT) if label in minutes)}.
 Measuring all models of a stream took {first[GIFT]["minutes"]["evaluation"]:.1f} more.
 """

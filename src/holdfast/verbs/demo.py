@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import pocket
-from holdfast.device import pick_device
 from holdfast.files import write_json
-from holdfast.harness import attention
 from holdfast.models import Classifier
 from holdfast.pocket.world import STYLES
 from holdfast.settings import (
@@ -125,8 +123,7 @@ def demo_continual(
         seed=settings.seed,
         device=settings.device,
     )
-    with attention(pick_device(settings.device)):
-        return run, continual_run(run)
+    return run, continual_run(run)
 
 
 DEMOS: dict[str, Callable[[DemoSettings, Path], tuple[Any, Any]]] = {

@@ -25,6 +25,7 @@ from holdfast.data.folders import LabelledImages, fingerprint
 from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed, read_json, replacing, write_json
+from holdfast.harness import attention
 from holdfast.methods.continual import ReplaySet, learn, teach
 from holdfast.models import CLIP, read_weights
 from holdfast.registry import Learnt, Registry
@@ -264,16 +265,17 @@ def train_and_keep(
     """Learn from images, and keep the weights until the model is written."""
     if replay is not None and len(replay) < train.replay_batch_size:
         train = replace(train, replay_batch_size=len(replay))
-    learn(
-        clip,
-        images,
-        prompts,
-        replay,
-        train,
-        seed=seed,
-        checkpoint=run / "checkpoint.safetensors",
-        record=Records(run / "records.jsonl").add,
-    )
+    with attention(clip.device):
+        learn(
+            clip,
+            images,
+            prompts,
+            replay,
+            train,
+            seed=seed,
+            checkpoint=run / "checkpoint.safetensors",
+            record=Records(run / "records.jsonl").add,
+        )
     with replacing(run / "learnt.safetensors") as temporary:
         save_file({name: t.contiguous() for name, t in weights_of(clip).items()}, temporary)
 
