@@ -27,6 +27,7 @@ from holdfast.settings import DistillSettings
 from holdfast.teachers import LocalTeacher, write_embeddings
 from holdfast.teachers.store import EmbeddingStore
 from holdfast.verbs.distill.trials import plan_trials, training_images, trainings
+from holdfast.verbs.distill.verdict import interval
 
 
 @pytest.fixture(scope="module")
@@ -382,6 +383,16 @@ def test_a_black_box_behind_http(tree, tmp_path, capsys):
     assert distill(tree, tmp_path / "http", *more, "--views", "2") == 1
     assert "does not answer" in capsys.readouterr().err
     assert ledger(tmp_path / "http" / "answers")[0] <= 48 + 32
+
+
+def test_a_verdict_rests_on_an_interval():
+    """Of the images where there is one seed, of domains together if several; else of the seeds."""
+    gap = {"difference": 0.1, "low": 0.0, "high": 0.2}
+    assert interval([{"gap": gap}], [0.1]) == (0.0, 0.2)
+    both = interval([{"gap": gap}, {"gap": gap | {"difference": 0.3}}], [0.2])
+    assert both == pytest.approx((0.2 - 0.1 / 2**0.5, 0.2 + 0.1 / 2**0.5))
+    seeds = interval([{"gap": gap}] * 2, [0.03, -0.01])  # t of one degree of freedom: 12.706
+    assert seeds == pytest.approx((0.01 - 12.706 * 0.02, 0.01 + 12.706 * 0.02), abs=1e-4)
 
 
 def test_seeds_have_their_own_splits_and_give_a_deviation(tree, tmp_path):
