@@ -88,7 +88,7 @@ class FileTeacher:
             if key not in self._rows["images"]:
                 what = "embedding" if view.parameters is None else "embedding of this random view"
                 remedy = (
-                    "" if view.parameters is None else " --views 1 asks about whole images only."
+                    "" if view.parameters is None else " --views 1 asks about whole images."
                 )
                 raise HoldfastError(
                     f"{self.path} holds no {what} of the image {view.path}; it holds "
