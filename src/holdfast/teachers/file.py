@@ -87,9 +87,7 @@ class FileTeacher:
         for view, key in zip(views, keys, strict=True):
             if key not in self._rows["images"]:
                 what = "embedding" if view.parameters is None else "embedding of this random view"
-                remedy = (
-                    "" if view.parameters is None else " --views 1 asks about whole images."
-                )
+                remedy = "" if view.parameters is None else " --views 1 asks about whole images."
                 raise HoldfastError(
                     f"{self.path} holds no {what} of the image {view.path}; it holds "
                     f"{len(self._rows['images'])} images, and only what it holds can be used."
