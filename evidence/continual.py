@@ -92,7 +92,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     BALANCED: {"replay": {"draw": "balanced"}},
     **{numbered(n): {"replay": {"images": n}} for n in NUMBERS if n not in (0, IMAGES)},
 }
-FIRST_ONLY = [label for label in SETTINGS if label in (JOINT, *CHAIN[1:3]) or "," in label]
 
 
 def write_stream(order: str) -> None:
@@ -209,7 +208,7 @@ def jobs() -> dict[tuple[str, str], list[Job]]:
         ]
         for label in SETTINGS
         for order in ORDERS
-        if label not in (skipped if order == "first" else [*skipped, *FIRST_ONLY])
+        if label not in (skipped if order == "first" else [*skipped, JOINT])
     }
 
 
