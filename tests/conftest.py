@@ -5,6 +5,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from tqdm import tqdm
+
+# The thread that watches its bars may hold their lock while a test forks, and the child would wait
+# for that lock for ever.
+tqdm.monitor_interval = 0
 
 
 @pytest.fixture(scope="session")
