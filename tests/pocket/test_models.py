@@ -84,7 +84,7 @@ def test_the_students_load_through_timm(student):
 
     model = timm.create_model(f"local-dir:{pocket.path(student)}", pretrained=True).eval()
     assert sum(p.numel() for p in model.parameters()) <= 700_000
-    assert timm.data.resolve_model_data_config(model)["input_size"] == (3, 32, 32)
+    assert tuple(timm.data.resolve_model_data_config(model)["input_size"]) == (3, 32, 32)
     with torch.inference_mode():
         assert np.isfinite(model(torch.zeros(2, 3, 32, 32)).numpy()).all()
 
