@@ -78,6 +78,16 @@ def test_other_inputs_are_refused(tmp_path):
         check_inputs(run, {"class names": "a", "training images": "c"})
 
 
+def test_a_run_that_made_nothing_may_have_other_inputs(tmp_path):
+    begun = STARTED | {"inputs.json"}
+    run = open_run(tmp_path / "run", Settings(), (), begun)
+    check_inputs(run, {"images": "a"})
+    check_inputs(open_run(run, Settings(), (), begun), {"images": "b"})
+    (run / "made").touch()
+    with pytest.raises(UsageError, match="other images"):
+        check_inputs(open_run(run, Settings(), (), begun), {"images": "c"})
+
+
 @dataclass(frozen=True)
 class Dry(Settings):
     dry_run: bool = True

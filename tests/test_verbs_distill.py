@@ -264,6 +264,12 @@ def test_a_budget_too_small_says_for_what(tree, tmp_path, capsys, more, message)
     assert ledger(tmp_path / "answers") == (0, 0)
 
 
+def test_a_budget_that_ends_online_says_how_to_know_the_whole(tree, tmp_path, capsys):
+    online = ("--views", 0, "--held_out", "neon", "--sample", 0)
+    assert distill(tree, tmp_path, *online, "--max_queries", 12) == 1
+    assert "(--dry_run says what the whole run takes at most)" in capsys.readouterr().err
+
+
 def test_the_first_image_may_be_unreadable(tree, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(tree, data)

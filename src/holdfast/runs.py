@@ -18,6 +18,7 @@ from holdfast.files import append_line, locked, read_json, read_lines, remove_le
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 STARTED = {"settings.json", "environment.json"}
+INPUTS = "inputs.json"
 PACKAGES = (
     "holdfast torch torchvision open_clip_torch timm diffusers transformers accelerate safetensors "
     "pillow numpy"
@@ -69,12 +70,14 @@ def open_run(
     Writes `settings.json`, which `--config` reads, and `environment.json`.
     free: settings that may differ from those of the existing run, because nothing that is kept
         depends on them.
-    started: files of a run that has made nothing yet, and may go on with any settings.
+    started: files of a run that has made nothing yet, and may go on with any settings and inputs.
 
     Raises UsageError that names what differs; the folder is then left as it was.
     """
     check_run(folder, settings, free, started)
     folder.mkdir(parents=True, exist_ok=True)
+    if made_nothing(folder, started):
+        (folder / INPUTS).unlink(missing_ok=True)
     write_json(folder / "settings.json", plain(asdict(settings)))
     if not (folder / "environment.json").exists():  # of the machine that trained
         write_json(folder / "environment.json", environment())
@@ -120,7 +123,7 @@ def check_run(
 
 def check_inputs(run: Path, inputs: dict[str, str]) -> None:
     """Keep hashes of what a run was made from; UsageError if an earlier start had others."""
-    path = run / "inputs.json"
+    path = run / INPUTS
     if not path.exists():
         write_json(path, inputs)
         return

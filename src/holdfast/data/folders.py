@@ -68,9 +68,9 @@ def read_image(path: Path | BinaryIO) -> Image.Image:
 def sendable(path: Path) -> tuple[str, bytes] | None:
     """Media type and bytes of a file that every reader sees as `read_image` does, else none.
 
-    Such are upright RGB pictures in JPEG, PNG or WebP. Raises UnreadableImage as `read_image` does.
+    Such are upright RGB pictures in JPEG, PNG or WebP. path: a file that `read_image` can read;
+    only its head is looked at here.
     """
-    read_image(path)
     try:
         opened = Image.open(path, formats=("JPEG", "PNG", "WEBP"))
     except UnidentifiedImageError:

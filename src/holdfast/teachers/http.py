@@ -260,13 +260,13 @@ def data_uri(view: View) -> str:
 
     Raises UnreadableImage.
     """
-    kind, content = "image/png", b""
-    if view.parameters is None and (found := sendable(view.path)) is not None:
-        kind, content = found  # a photo as PNG is many times as large
-    else:
+    picture = view.image()
+    found = sendable(view.path) if view.parameters is None else None
+    if found is None:  # a photo as PNG is many times as large
         buffer = io.BytesIO()
-        view.image().save(buffer, "PNG", compress_level=1)
-        content = buffer.getvalue()
+        picture.save(buffer, "PNG", compress_level=1)
+        found = "image/png", buffer.getvalue()
+    kind, content = found
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 

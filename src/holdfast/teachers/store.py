@@ -332,9 +332,10 @@ def _too_small(ledger: Ledger, whole: int, rounds: int, now: int, total: int) ->
             f"each image ({ledger.spent:,} are spent); go on with these by --views {whole}, or "
             f"{enough}."
         )
+    most = " (--dry_run says what the whole run takes at most)"  # online, steps ask one by one
     first = "the first view of the images needs" if rounds > 1 else "the images now due need"
     return (
         f"The budget of {ledger.max_queries:,} queries is too small: {ledger.spent:,} are spent, "
         f"and {first} {now:,} more; {enough}"
-        f"{f' (to {ledger.spent + now:,} for one view)' if rounds > 1 else ''}."
+        f"{f' (to {ledger.spent + now:,} for one view)' if rounds > 1 else most}."
     )

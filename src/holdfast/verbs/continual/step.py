@@ -30,11 +30,11 @@ from holdfast.methods.continual import ReplaySet, learn, teach
 from holdfast.models import CLIP, read_weights
 from holdfast.registry import Learnt, Registry
 from holdfast.runs import (
+    INPUTS,
     STARTED,
     Records,
     check_inputs,
     check_run,
-    made_nothing,
     open_run,
     peak_memory,
     plain,
@@ -66,7 +66,7 @@ from holdfast.verbs.continual.start import (
 from holdfast.verbs.measure import load
 from holdfast.weights import digest, interpolate
 
-BEGUN = STARTED | {"inputs.json"}  # of a task for which nothing was made yet
+BEGUN = STARTED | {INPUTS}  # of a task for which nothing was made yet
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,6 @@ def take(settings: ContinualAddSettings, data: Path) -> Step:
         open_source(source, data)
     check_generator(settings, train)
     clip, known = open_model(settings)
-    if made_nothing(run, BEGUN):
-        (run / "inputs.json").unlink(missing_ok=True)
     open_run(run, settings, (*FREE, *GATE), BEGUN)
     task = open_source(source, data)
     inputs = {

@@ -28,11 +28,11 @@ from holdfast.models import Classifier, Tower, class_means
 from holdfast.prompts import prompts_for
 from holdfast.report import write_report
 from holdfast.runs import (
+    INPUTS,
     STARTED,
     alone,
     check_inputs,
     environment,
-    made_nothing,
     open_run,
     peak_memory,
     plain,
@@ -40,7 +40,6 @@ from holdfast.runs import (
 from holdfast.settings import DistillSettings
 from holdfast.students import check_student, load_student
 from holdfast.teachers import LocalTeacher, Teacher
-from holdfast.teachers.ledger import BudgetExhausted
 from holdfast.teachers.store import EmbeddingStore
 from holdfast.verbs.distill.advice import advise
 from holdfast.verbs.distill.queries import (
@@ -77,7 +76,7 @@ FREE = (
     *("teacher", "model", "pretrained", "revision"),
 )
 # Written before any training; a run that has no more may go on with other settings.
-PRELIMINARY = {"inputs.json", "queries.json", "advice.json"}
+PRELIMINARY = {INPUTS, "queries.json", "advice.json"}
 Method = Callable[[Fold, float], Classifier]
 
 
@@ -111,7 +110,6 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         return plan_queries(settings, questions, store, trials)
 
     settings = resolved(settings)
-    untouched = made_nothing(settings.out, STARTED | PRELIMINARY)
     run = open_run(settings.out, settings, FREE, STARTED | PRELIMINARY)
     if settings.prompts.llm_url:
         prompts = prompts_for(domains.images.classes, settings.prompts, run / "descriptions.json")
@@ -119,8 +117,6 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
         settings, domains, views, trials, [prompt for group in prompts for prompt in group]
     )
     check_budget(settings, questions, store)
-    if untouched:
-        (run / "inputs.json").unlink(missing_ok=True)
     check_inputs(run, inputs(domains, views, prompts, teacher, first))
     store.ledger.run = name_of(run)
     # Before anything is paid to a teacher that is no longer the one that filled the store.
@@ -214,13 +210,7 @@ def asking(store: EmbeddingStore) -> Ask:
     """The teacher's embeddings of views, asked for as they come."""
 
     def ask(views: Sequence[View]) -> Tensor:
-        try:
-            store.fill(views, bar=False)
-        except BudgetExhausted as error:
-            raise BudgetExhausted(
-                f"{str(error).partition(';')[0]}; --dry_run says how many an online run takes at "
-                "most. Raise --max_queries and run the same command again to go on."
-            ) from None
+        store.fill(views, bar=False)
         return store.images(views)
 
     return ask
