@@ -5,7 +5,7 @@ import torch
 from tests.worlds import domain_tree, small_settings, small_world
 from torch import nn
 
-from holdfast.averaging import Best, Running, Valley
+from holdfast.averaging import BestTracker, RunningAverage, SWADTracker
 from holdfast.harness import Fold, load, measured
 from holdfast.models import head_of
 from holdfast.settings import AverageSettings
@@ -89,7 +89,7 @@ def test_measured_by_hand():
 
 
 def test_what_is_kept_follows_the_settings(world, tmp_path):
-    kinds = {"none": Best, "running": Running, "valley": Valley}
+    kinds = {"none": BestTracker, "running": RunningAverage, "valley": SWADTracker}
     for kind, expected in kinds.items():
         average = AverageSettings(kind=kind, converge=2, tolerance=4, ratio=0.5, start=7)
         fold = Fold(
@@ -99,7 +99,7 @@ def test_what_is_kept_follows_the_settings(world, tmp_path):
         assert type(following) is expected
         assert (following.every, following.steps) == (2, 4)
         if kind == "valley":
-            valley = following.valley
+            valley = following.swad
             assert (valley.converge, valley.tolerance, valley.ratio) == (2, 4, 0.5)
         if kind == "running":
             assert following.start == 7
@@ -115,7 +115,7 @@ def test_a_finished_stage_is_loaded_and_not_trained_again(world, tmp_path):
         for step in range(3):
             with torch.no_grad():
                 module.projection.weight.add_(1)
-            kept["companion"].after_step(step, module)
+            kept["callback"].after_step(step, module)
 
     module = Student(nn.Identity(), nn.Linear(2, 2, bias=False))
     fold.stage("align", module, replace(world.settings.align, steps=3), validate, train)

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from holdfast.losses import (
+    clip_logits,
     covariance_loss,
     cross_entropy,
     distillation_loss,
-    feature_loss,
+    feature_mse,
     kl_loss,
-    shared_targets,
-    similarities,
+    multi_positive_targets,
     variance_loss,
 )
 
@@ -129,18 +129,18 @@ def test_distillation_is_invariant_to_the_order_of_candidates_and_to_a_shift(los
 
 def test_the_distance_of_features_by_hand():
     z, target = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
-    assert feature_loss(z, target).item() == pytest.approx(5 / 2)
+    assert feature_mse(z, target).item() == pytest.approx(5 / 2)
 
 
 def test_equal_prompts_share_their_targets():
-    targets = shared_targets(torch.tensor([4, 2, 4]))
+    targets = multi_positive_targets(torch.tensor([4, 2, 4]))
     assert targets.tolist() == [[0.5, 0.0, 0.5], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]
     # With one image for each prompt they are the ordinary labels.
-    assert torch.equal(shared_targets(torch.tensor([3, 1, 2])), torch.eye(3))
+    assert torch.equal(multi_positive_targets(torch.tensor([3, 1, 2])), torch.eye(3))
 
 
 def test_similarities_by_hand_and_in_full_precision():
     images, text = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     with torch.autocast("cpu", torch.bfloat16):
-        logits = similarities(images, text, torch.tensor(100.0))
+        logits = clip_logits(images, text, torch.tensor(100.0))
     torch.testing.assert_close(logits, torch.tensor([[60.0, 80.0]]))

@@ -13,12 +13,12 @@ import torch
 from holdfast.errors import HoldfastError
 from holdfast.metrics import (
     compare,
+    decide,
     domain_gap,
     feature_diversity,
     frechet_distance,
     is_correct,
     score,
-    verdict,
 )
 
 CLASSES = ["cat", "dog", "fox"]
@@ -118,7 +118,7 @@ def test_is_correct() -> None:
     assert is_correct(logits_of([0, 1, 2]), torch.tensor([0, 2, 2])).tolist() == [True, False, True]
 
 
-# --- compare and verdict
+# --- compare and decide
 
 
 def test_compare_by_hand() -> None:
@@ -174,20 +174,20 @@ def test_interval_covers(n: int, gain: float, loss: float) -> None:
     assert covered <= 0.97 or n < 100, "too wide"
 
 
-def test_verdict_in_words() -> None:
-    better = verdict(bools(500, 1000), bools(600, 1000))
+def test_decision_in_words() -> None:
+    better = decide(bools(500, 1000), bools(600, 1000))
     assert better.decision == "use"
     assert better.text == (
         "better than zero-shot by 10.0 points (95 % interval 8.1 to 11.9) on 1,000 images: "
         "use the adapted model"
     )
-    worse = verdict(bools(600, 1000), bools(500, 1000))
+    worse = decide(bools(600, 1000), bools(500, 1000))
     assert worse.decision == "keep"
     assert worse.text == (
         "worse than zero-shot by 10.0 points (95 % interval 8.1 to 11.9) on 1,000 images: "
         "keep the zero-shot model"
     )
-    unclear = verdict(bools(50, 100), bools(51, 100))
+    unclear = decide(bools(50, 100), bools(51, 100))
     assert unclear.decision == "keep"
     assert unclear.text.startswith("not measurably better than zero-shot (difference +1.0 points")
     assert unclear.text.endswith("on 100 images): keep the zero-shot model")

@@ -17,7 +17,7 @@ from tests.test_cli import error_of
 from tests.worlds import THINGS, domain_tree, small_settings, small_world
 
 import holdfast
-from holdfast.averaging import Following
+from holdfast.averaging import WeightTracker
 from holdfast.cli import main
 from holdfast.data.domains import Domains, scan_domains
 from holdfast.data.folders import LabelledImages, scan
@@ -158,7 +158,7 @@ def test_the_settings_file_reproduces_the_run(tree, answers, tmp_path):
 def test_a_finished_run_computes_and_asks_nothing_again(tree, answers, tmp_path, monkeypatch):
     assert distill(tree, tmp_path, "--held_out", "photo", store=answers) == 0
     before = result_of(tmp_path)
-    monkeypatch.setattr(Following, "after_step", lambda *_: 1 / 0)
+    monkeypatch.setattr(WeightTracker, "after_step", lambda *_: 1 / 0)
     monkeypatch.setattr(LocalTeacher, "embed_images", lambda *_: 1 / 0)
     assert distill(tree, tmp_path, "--held_out", "photo", store=answers) == 0
     after = result_of(tmp_path)
@@ -193,9 +193,9 @@ def test_killed_anywhere_it_ends_with_the_same_weights_and_pays_nothing_twice(
     # Within the store, in the first stage, and twice in the second.
     for kind, name, calls in (
         (EmbeddingStore, "_append", 2),
-        (Following, "after_step", 3),
-        (Following, "after_step", 3),
-        (Following, "after_step", 2),
+        (WeightTracker, "after_step", 3),
+        (WeightTracker, "after_step", 3),
+        (WeightTracker, "after_step", 2),
     ):
         with monkeypatch.context() as patch, pytest.raises(KilledError):
             killed_after(patch, kind, name, calls)

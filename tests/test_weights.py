@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from holdfast.weights import (
-    UNSEEN,
-    LossValley,
+    SWAD,
+    UNSEEN_IMPORTANCE,
     Segment,
     adaptive_importance,
+    add_consolidation_grad,
     fisher_information,
     fisher_merge,
     interpolate,
-    pull_toward,
     uniform_importance,
 )
 
@@ -76,7 +76,7 @@ def test_fisher_information_by_hand():
 
 def valley_of(losses, **settings):
     """Segments of one step each, whose weight is the step."""
-    valley = LossValley(**settings)
+    valley = SWAD(**settings)
     for step, loss in enumerate(losses):
         valley.validate(Segment({"w": torch.tensor(float(step))}, step, step, loss=loss))
     return valley
@@ -85,7 +85,7 @@ def valley_of(losses, **settings):
 def test_the_valley_by_hand():
     # Falls until step 2, stays, then rises for good: 2 begins, and it dies once three are high.
     valley = valley_of([5, 4, 1, 1.1, 1.2, 1.1, 9, 9, 9], converge=3, tolerance=3)
-    assert valley.dead
+    assert valley.left_valley
     average = valley.result()
     # Step 2 begins it and holds the place; what counts are 3, 4 and 5, as in SWAD's code.
     assert (average.first, average.last) == (2, 5)
@@ -116,9 +116,9 @@ def test_adaptive_importance_does_not_know_the_size_of_the_gradient():
 
 
 def test_a_tensor_that_the_replay_says_nothing_about():
-    assert adaptive_importance("w", None) == UNSEEN
+    assert adaptive_importance("w", None) == UNSEEN_IMPORTANCE
     found = adaptive_importance("w", torch.zeros(2, 2))
-    torch.testing.assert_close(found, torch.full((2, 2), UNSEEN))
+    torch.testing.assert_close(found, torch.full((2, 2), UNSEEN_IMPORTANCE))
 
 
 KNOWN = {"a": torch.tensor([[0.5, 2.0]]), "b": torch.tensor([1.5])}
@@ -145,7 +145,7 @@ def test_the_pull_is_the_gradient_of_the_penalty(importance):
     gradients = torch.autograd.grad(penalty, list(parameters.values()))
     for name, p in parameters.items():
         p.grad = None if before[name] is None else before[name].clone()
-    found = pull_toward(anchor, parameters, 0.7, importance)
+    found = add_consolidation_grad(anchor, parameters, 0.7, importance)
     assert not found.requires_grad
     torch.testing.assert_close(found, penalty.detach())
     for (name, p), gradient in zip(parameters.items(), gradients, strict=True):
@@ -157,5 +157,5 @@ def test_at_the_anchor_nothing_pulls():
     anchor = {"w": torch.tensor([1.0, 2.0])}
     parameter = anchor["w"].clone().requires_grad_()
     parameter.grad = torch.tensor([3.0, 0.0])
-    assert pull_toward(anchor, {"w": parameter}, 5.0, adaptive_importance).item() == 0
+    assert add_consolidation_grad(anchor, {"w": parameter}, 5.0, adaptive_importance).item() == 0
     assert parameter.grad.tolist() == [3.0, 0.0]

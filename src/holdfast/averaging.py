@@ -1,6 +1,6 @@
 """What is kept of a training: the best weights, their average along a valley, or their mean.
 
-Each is a companion of `train.fit`: it validates every so many steps, on whatever its `validate`
+Each is a callback of `train.fit`: it validates every so many steps, on whatever its `validate`
 looks at, and its state is kept with the checkpoint.
 """
 
@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from holdfast.weights import LossValley, Segment
+from holdfast.weights import SWAD, Segment
 
 
 @dataclass(frozen=True)
-class Validated:
+class Validation:
     """What a validation found: means over the training domains.
 
     accuracy: in [0, 1]; loss: cross-entropy, in nats.
@@ -29,10 +29,10 @@ class Validated:
     loss: float
 
 
-Validate = Callable[[], Validated]
+Validate = Callable[[], Validation]
 
 
-class Following(ABC):
+class WeightTracker(ABC):
     """Validates after steps 0, `every`, 2·`every` ... and the last, and keeps weights.
 
     Only parameters that learn are followed: what does not, batch statistics included, is the same
@@ -58,7 +58,7 @@ class Following(ABC):
         """Look at the weights of every step; they change in place afterwards."""
 
     def judge(  # noqa: B027 - one need not
-        self, step: int, weights: dict[str, Tensor], found: Validated
+        self, step: int, weights: dict[str, Tensor], found: Validation
     ) -> None:
         """Look at a validation of the weights of this step."""
 
@@ -79,7 +79,7 @@ class Following(ABC):
         """Take over what `state` gave."""
 
 
-class Best(Following):
+class BestTracker(WeightTracker):
     """The weights with the best validation accuracy; of equals, the smallest loss."""
 
     def __init__(self, validate: Validate, every: int, steps: int) -> None:
@@ -87,11 +87,11 @@ class Best(Following):
         self.weights: dict[str, Tensor] = {}
         self.best: dict[str, Any] = {}
 
-    def judge(self, step: int, weights: dict[str, Tensor], found: Validated) -> None:
+    def judge(self, step: int, weights: dict[str, Tensor], found: Validation) -> None:
         better = (found.accuracy, -found.loss)
         if not self.best or better > (self.best["accuracy"], -self.best["loss"]):
             self.best = self.validations[-1]
-            self.weights = {name: t.to("cpu", copy=True) for name, t in weights.items()}
+            self.weights = copied(weights)
 
     def result(self) -> dict[str, Tensor]:
         return self.weights
@@ -107,7 +107,7 @@ class Best(Following):
         self.best, self.validations = values["best"], values["validations"]
 
 
-class Valley(Following):
+class SWADTracker(WeightTracker):
     """Loss-valley average (SWAD, arXiv 2102.08604); it ends the training where the valley ends.
 
     Each validation starts a new segment, as that paper does it: what the valley averages are the
@@ -124,7 +124,7 @@ class Valley(Following):
         ratio: float = 0.3,
     ) -> None:
         super().__init__(validate, every, steps)
-        self.valley = LossValley(converge, tolerance, ratio)
+        self.swad = SWAD(converge, tolerance, ratio)
         self.segment: Segment | None = None
 
     def take(self, step: int, weights: dict[str, Tensor]) -> None:
@@ -133,30 +133,30 @@ class Valley(Following):
         else:
             extend(self.segment, weights, step)
 
-    def judge(self, step: int, weights: dict[str, Tensor], found: Validated) -> None:
+    def judge(self, step: int, weights: dict[str, Tensor], found: Validation) -> None:
         assert self.segment is not None
         # Several wait here, which the memory of an accelerator need not hold.
         ended = replace(self.segment, weights=on_cpu(self.segment.weights), loss=found.loss)
-        self.valley.validate(ended)
+        self.swad.validate(ended)
         self.segment = None
-        self.finished = self.valley.dead
+        self.finished = self.swad.left_valley
 
     def result(self) -> dict[str, Tensor]:
-        return self.valley.result().weights
+        return self.swad.result().weights
 
     def about(self) -> dict[str, Any]:
-        found = self.valley.result()
+        found = self.swad.result()
         return {
             "average": "valley",
             "first_step": found.first,
             "last_step": found.last,
             "segments": found.count,
-            "converged": self.valley.average is not None,
-            "ended": self.valley.dead,
+            "converged": self.swad.average is not None,
+            "ended": self.swad.left_valley,
         }
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, values = self.valley.state()
+        tensors, values = self.swad.state()
         tensors = {f"valley/{name}": t for name, t in tensors.items()}
         about: dict[str, Any] = {"valley": values, "validations": self.validations}
         if self.segment is not None:
@@ -169,14 +169,14 @@ class Valley(Following):
         for key, tensor in tensors.items():
             part, _, name = key.partition("/")
             parts[part][name] = tensor
-        self.valley.restore(parts["valley"], values["valley"])
+        self.swad.restore(parts["valley"], values["valley"])
         self.segment = (
             Segment(parts["segment"], *values["segment"]) if "segment" in values else None
         )
-        self.validations, self.finished = values["validations"], self.valley.dead
+        self.validations, self.finished = values["validations"], self.swad.left_valley
 
 
-class Running(Following):
+class RunningAverage(WeightTracker):
     """The mean of the weights of all steps from `start` on (arXiv 2110.10832: from step 100)."""
 
     def __init__(self, validate: Validate, every: int, steps: int, start: int = 100) -> None:
@@ -208,6 +208,35 @@ class Running(Following):
         self.validations = values["validations"]
 
 
+class PeriodicAverage:
+    """Mean of the weights before the task, after each `every`-th step from the first, and the last.
+
+    The weight ensemble of ZSCL (arXiv 2303.06628, Eq. 7), over the weights that its public code
+    takes. It validates nothing.
+    """
+
+    def __init__(self, model: nn.Module, every: int, steps: int) -> None:
+        self.every, self.steps, self.finished = every, steps, False
+        self.mean = Segment(copied(learning(model)), -1, -1)
+
+    def after_step(self, step: int, module: nn.Module) -> None:
+        """Take in every so many weights, and the last."""
+        if step % self.every == 0 or step == self.steps - 1:
+            self.mean.add(copied(learning(module)), step)
+
+    def result(self) -> dict[str, Tensor]:
+        """The mean so far, on the CPU."""
+        return self.mean.weights
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """For the checkpoint."""
+        return self.mean.weights, {"last": self.mean.last, "count": self.mean.count}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self.mean = Segment(tensors, -1, values["last"], values["count"])
+
+
 def learning(module: nn.Module) -> dict[str, Tensor]:
     """The parameters of a module that learn, as tensors that share its memory."""
     return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
@@ -216,6 +245,11 @@ def learning(module: nn.Module) -> dict[str, Tensor]:
 def on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same weights on the CPU."""
     return {name: t.to("cpu") for name, t in weights.items()}
+
+
+def copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of the weights on the CPU, which later steps do not change."""
+    return {name: t.to("cpu", copy=True) for name, t in weights.items()}
 
 
 def started(weights: dict[str, Tensor], step: int) -> Segment:

@@ -21,7 +21,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from holdfast.averaging import Best, Following, Running, Validate, Validated, Valley, evaluating
+from holdfast.averaging import (
+    BestTracker,
+    RunningAverage,
+    SWADTracker,
+    Validate,
+    Validation,
+    WeightTracker,
+    evaluating,
+)
 from holdfast.data.batches import CACHE_BYTES
 from holdfast.data.domains import DomainBatches, Domains
 from holdfast.data.taught import Ask, FeatureBatches, Known, ViewBatches, numbered
@@ -186,14 +194,14 @@ class Fold:
                 inputs[domain] = [run(frozen, x) for x in self.validation_images(domain)]
             return inputs[domain]
 
-        def validate() -> Validated:
+        def validate() -> Validation:
             found = []
             for domain in self.sources:
                 rows = torch.cat([logits(x).float() for x in inputs_of(domain)])
                 held_out = self.world.domains.split(domain, self.seed)[0]
                 found.append(measured(rows, labels[held_out]))
             count = len(found)
-            return Validated(
+            return Validation(
                 sum(f.accuracy for f in found) / count, sum(f.loss for f in found) / count
             )
 
@@ -231,7 +239,7 @@ class Fold:
                     seed=derive_seed(self.seed, name),
                     checkpoint=checkpoint,
                     checkpoint_minutes=self.settings.checkpoint_minutes,
-                    companion=following,
+                    callback=following,
                     # A synced line a step would cost more than a step on stored features.
                     record=lambda r: records.add(r) if r["step"] % every == 0 else None,
                 )
@@ -251,20 +259,20 @@ class Fold:
             load(module, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
         checkpoint.unlink(missing_ok=True)
 
-    def following(self, validate: Validate, stage: StageSettings) -> Following:
+    def following(self, validate: Validate, stage: StageSettings) -> WeightTracker:
         """What is kept of a stage, as the settings have it."""
         average, place = self.settings.average, (validate, stage.validate_every, stage.steps)
         if average.kind == "valley":
-            return Valley(*place, average.converge, average.tolerance, average.ratio)
+            return SWADTracker(*place, average.converge, average.tolerance, average.ratio)
         if average.kind == "running":
-            return Running(*place, average.start)
-        return Best(*place)
+            return RunningAverage(*place, average.start)
+        return BestTracker(*place)
 
 
-def measured(logits: Tensor, labels: Tensor) -> Validated:
+def measured(logits: Tensor, labels: Tensor) -> Validation:
     """Accuracy and cross-entropy of logits (n, classes) against labels (n,)."""
     right = (logits.argmax(dim=1) == labels).float().mean().item()
-    return Validated(right, cross_entropy(logits, labels).item())
+    return Validation(right, cross_entropy(logits, labels).item())
 
 
 @torch.no_grad()

@@ -83,7 +83,7 @@ def cosine_loss(z: Tensor, target: Tensor) -> Tensor:
 
 
 @full_precision
-def similarities(images: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
+def clip_logits(images: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
     """Logits of images over prompts: exp(logit_scale)·images·text^T, (images, prompts).
 
     Both embeddings normalised, (n, dim); logit_scale: its exponential, a scalar.
@@ -118,12 +118,12 @@ def kl_loss(student: Tensor, teacher: Tensor, temperature: float, reverse: bool 
 
 
 @full_precision
-def feature_loss(z: Tensor, target: Tensor) -> Tensor:
+def feature_mse(z: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference of two embeddings, over all entries. Both: (batch, dim)."""
     return F.mse_loss(z, target)
 
 
-def shared_targets(labels: Tensor) -> Tensor:
+def multi_positive_targets(labels: Tensor) -> Tensor:
     """Targets that pairs with equal labels share: (batch,) -> (batch, batch), rows sum to one.
 
     For the image-text alignment of GIFT (arXiv 2503.04229): an image belongs to each copy of its

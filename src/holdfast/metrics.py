@@ -178,7 +178,7 @@ class Verdict(Comparison):
         return asdict(self)
 
 
-def verdict(zero_shot_correct: Tensor, adapted_correct: Tensor) -> Verdict:
+def decide(zero_shot_correct: Tensor, adapted_correct: Tensor) -> Verdict:
     """Use the adapted model only where it is measurably better: both (n,) bool, same images.
 
     Where the interval holds zero the zero-shot model stays: it is the one that was not tuned, and

@@ -46,7 +46,7 @@ class Batches(Protocol):
     def __call__(self, start: int) -> Iterator[Any]: ...
 
 
-class Companion(Protocol):
+class Callback(Protocol):
     """What follows a training with a state of its own, such as an average of the weights.
 
     Its state is part of the checkpoint, in the same file, so it resumes as exactly as the weights.
@@ -74,7 +74,7 @@ def fit(
     checkpoint: Path | None = None,
     checkpoint_minutes: float = 5.0,
     after_step: Callable[[int, nn.Module], None] | None = None,
-    companion: Companion | None = None,
+    callback: Callback | None = None,
     record: Callable[[dict[str, Any]], None] | None = None,
     label: str = "training",
 ) -> None:
@@ -84,7 +84,7 @@ def fit(
         that was killed and started again ends with the same weights as one that was not: to the
         bit on a CPU with one thread, elsewhere up to the order of sums.
     after_step: called with (step, module) after each step.
-    companion: follows the training, can end it, and is kept in the checkpoint.
+    callback: follows the training, can end it, and is kept in the checkpoint.
     record: called with {"step", "losses": {name: value}, "learning_rate", "gradient_norm"}.
 
     Raises HoldfastError when a loss or gradient is not finite; the weights are then those before
@@ -104,7 +104,7 @@ def fit(
     )
     start, total = 0, len(batches)
     if checkpoint is not None and checkpoint.exists():
-        start = load_checkpoint(checkpoint, module, parameters, optimizer, companion)
+        start = load_checkpoint(checkpoint, module, parameters, optimizer, callback)
     saved = time.monotonic()
     module.train()
     for part in module.modules():
@@ -112,7 +112,7 @@ def fit(
             part.eval()  # what does not learn keeps its batch statistics too
 
     with progress(label, total, start) as advance:
-        over = companion is not None and companion.finished  # before the last start stopped
+        over = callback is not None and callback.finished  # before the last start stopped
         for step, batch in enumerate(() if over else batches(start), start):
             # Randomness is a function of (seed, step), so a resumed run draws the same numbers.
             torch.manual_seed(derive_seed(seed, "step", step))
@@ -142,8 +142,8 @@ def fit(
             optimizer.step()
             if after_step is not None:
                 after_step(step, module)
-            if companion is not None:
-                companion.after_step(step, module)
+            if callback is not None:
+                callback.after_step(step, module)
             if record is not None:
                 values = {name: value.item() for name, value in losses.items()}
                 record(
@@ -151,9 +151,9 @@ def fit(
                 )
             advance(1)
             if checkpoint is not None and time.monotonic() - saved > 60 * checkpoint_minutes:
-                save_checkpoint(checkpoint, step + 1, module, parameters, optimizer, companion)
+                save_checkpoint(checkpoint, step + 1, module, parameters, optimizer, callback)
                 saved = time.monotonic()
-            if companion is not None and companion.finished:
+            if callback is not None and callback.finished:
                 break
     module.eval()
 
@@ -174,21 +174,21 @@ def save_checkpoint(
     module: nn.Module,
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    companion: Companion | None = None,
+    callback: Callback | None = None,
 ) -> None:
     """Write trainable weights, buffers, optimiser moments and the position as one file.
 
-    With a companion, its state too.
+    With a callback, its state too.
     """
     tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
     tensors |= {f"buffer/{name}": b for name, b in module.named_buffers()}
     for name, p in parameters.items():
         tensors |= {f"moment/{key}/{name}": t for key, t in optimizer.state[p].items()}
     about = {"step": str(step)}
-    if companion is not None:
-        followed, values = companion.state()
-        tensors |= {f"companion/{name}": t for name, t in followed.items()}
-        about["companion"] = json.dumps(values)
+    if callback is not None:
+        followed, values = callback.state()
+        tensors |= {f"callback/{name}": t for name, t in followed.items()}
+        about["callback"] = json.dumps(values)
     with replacing(path) as temporary:
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, about)
 
@@ -198,7 +198,7 @@ def load_checkpoint(
     module: nn.Module,
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    companion: Companion | None = None,
+    callback: Callback | None = None,
 ) -> int:
     """Put a checkpoint's state back; returns the step to go on from."""
     followed: dict[str, Tensor] = {}
@@ -213,12 +213,12 @@ def load_checkpoint(
                     moment, _, name = name.partition("/")
                     parameter = parameters[name]
                     optimizer.state[parameter][moment] = tensor.to(parameter.device)
-                elif group == "companion":
+                elif group == "callback":
                     followed[name] = tensor
                 else:
                     (parameters if group == "weight" else buffers)[name].copy_(tensor)
-            if companion is not None:
-                companion.restore(followed, json.loads(file.metadata()["companion"]))
+            if callback is not None:
+                callback.restore(followed, json.loads(file.metadata()["callback"]))
             return int(file.metadata()["step"])
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise HoldfastError(

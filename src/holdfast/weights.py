@@ -72,13 +72,13 @@ def fisher_merge(
     if alpha in (0, 1):
         return merged
     for name in original_fisher:
-        f0 = (1 - alpha) * (relative(original_fisher[name]) + floor)
-        f1 = alpha * (relative(tuned_fisher[name]) + floor)
+        f0 = (1 - alpha) * (mean_normalised(original_fisher[name]) + floor)
+        f1 = alpha * (mean_normalised(tuned_fisher[name]) + floor)
         merged[name] = (f0 * original[name] + f1 * tuned[name]) / (f0 + f1)
     return merged
 
 
-def relative(importance: Tensor) -> Tensor:
+def mean_normalised(importance: Tensor) -> Tensor:
     """`importance` divided by its mean; a tensor without any importance stays zero."""
     mean = importance.mean()
     return importance / mean if mean > 0 else torch.zeros_like(importance)
@@ -108,7 +108,7 @@ def fisher_information(
     return {name: tensor / max(1, count) for name, tensor in total.items()}
 
 
-UNSEEN = 1e-6  # importance of a weight that the replay losses say nothing about
+UNSEEN_IMPORTANCE = 1e-6  # importance of a weight that the replay losses say nothing about
 Importance = Callable[[str, Tensor | None], Tensor | float]
 
 
@@ -119,12 +119,12 @@ def adaptive_importance(name: str, gradient: Tensor | None) -> Tensor | float:
     tensor without gradient, or with none but zeros, gets the same small importance everywhere.
     """
     if gradient is None:
-        return UNSEEN
+        return UNSEEN_IMPORTANCE
     square = gradient.square()
     mean = square.mean()
     seen = mean > 0
     # No branch on the value: that would wait for the accelerator once per tensor.
-    return square.div_(torch.where(seen, mean, 1.0)).add_(torch.where(seen, 0.0, UNSEEN))
+    return square.div_(torch.where(seen, mean, 1.0)).add_(torch.where(seen, 0.0, UNSEEN_IMPORTANCE))
 
 
 def uniform_importance(name: str, gradient: Tensor | None) -> float:
@@ -133,7 +133,7 @@ def uniform_importance(name: str, gradient: Tensor | None) -> float:
 
 
 @torch.no_grad()
-def pull_toward(
+def add_consolidation_grad(
     anchor: Weights, parameters: Mapping[str, Tensor], strength: float, importance: Importance
 ) -> Tensor:
     """Add the gradient of strength·sum F (theta - theta')^2 to each parameter's `.grad`.
@@ -173,7 +173,7 @@ class Segment:
         self.last = last
 
 
-class LossValley:
+class SWAD:
     """Average of the weights along the valley of the validation loss (SWAD, arXiv 2102.08604).
 
     The average starts at the first validation whose loss the next `converge` - 1 do not undercut,
@@ -189,11 +189,11 @@ class LossValley:
         self.threshold = math.inf
         self.average: Segment | None = None
         self.start = -1
-        self.dead = False
+        self.left_valley = False
 
     def validate(self, segment: Segment) -> None:
         """Take in the segment that ends at a validation, with its loss."""
-        if self.dead:
+        if self.left_valley:
             return
         self.recent.append(segment)
         self.window.append(segment)
@@ -202,7 +202,7 @@ class LossValley:
                 self._begin()
         elif self.window[0].last >= self.start:
             if min(s.loss for s in self.window) > self.threshold:
-                self.dead = True
+                self.left_valley = True
             else:
                 self._take(self.window[0])
 
@@ -222,7 +222,7 @@ class LossValley:
             for place, s in kept.items()
         }
         threshold = None if math.isinf(self.threshold) else self.threshold
-        about = {"threshold": threshold, "start": self.start, "dead": self.dead}
+        about = {"threshold": threshold, "start": self.start, "left_valley": self.left_valley}
         return tensors, about | {"segments": segments}
 
     def restore(self, tensors: Weights, values: Mapping[str, Any]) -> None:
@@ -239,7 +239,7 @@ class LossValley:
         self.recent.extend(kept.values())
         self.window.extend(kept.values())
         self.threshold = math.inf if values["threshold"] is None else values["threshold"]
-        self.start, self.dead = values["start"], values["dead"]
+        self.start, self.left_valley = values["start"], values["left_valley"]
 
     def _begin(self) -> None:
         first = self.recent[0]
@@ -268,9 +268,9 @@ class LossValley:
         """The average so far; before convergence, the latest segment."""
         if self.average is None:
             return self.recent[-1]
-        final = LossValley(self.converge, self.tolerance, self.ratio)
+        final = SWAD(self.converge, self.tolerance, self.ratio)
         final.average = replace(self.average, weights=dict(self.average.weights))
-        pending = [] if self.dead else list(self.window)[1:]
+        pending = [] if self.left_valley else list(self.window)[1:]
         while pending and min(s.loss for s in pending) <= self.threshold:
             final._take(pending.pop(0))
         return final.average

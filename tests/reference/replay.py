@@ -44,7 +44,7 @@ from holdfast.models import (
 from holdfast.names import from_names
 from holdfast.settings import ContinualTrainSettings, Optimisation, TrainSettings
 from holdfast.train import fit, learning_rate
-from holdfast.weights import LossValley, Segment, adaptive_importance, uniform_importance
+from holdfast.weights import SWAD, Segment, adaptive_importance, uniform_importance
 
 LOSS_TOLERANCE = 2e-4
 WEIGHT_TOLERANCE = 1e-3
@@ -205,7 +205,7 @@ def replay_distill(record: Record) -> Replay:
 
 def loss_valley(losses: np.ndarray, reset: bool, every: int = 5) -> dict[str, Any]:
     """SWAD where the weights at step t are [t, t^2] and each `every` steps are validated."""
-    valley, segment, dead = LossValley(), None, -1
+    valley, segment, dead = SWAD(), None, -1
     for step in range(every * (len(losses) - 1) + 1):
         weights = {"w": torch.tensor([step, step**2], dtype=torch.float64)}
         if segment is None:
@@ -215,7 +215,7 @@ def loss_valley(losses: np.ndarray, reset: bool, every: int = 5) -> dict[str, An
         if step % every == 0:
             at = step // every
             valley.validate(replace(segment, weights=dict(segment.weights), loss=losses[at]))
-            if valley.dead and dead < 0:
+            if valley.left_valley and dead < 0:
                 dead = at
             segment = None if reset else segment
     average = valley.result()

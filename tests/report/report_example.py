@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw
 
-from holdfast.metrics import is_correct, score, verdict
+from holdfast.metrics import decide, is_correct, score
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -37,7 +37,7 @@ def example_record(
         for name, alpha in (("zero-shot", 0.0), ("fine-tuned", 1.0), ("ensemble", 0.5))
     }
     swept = {step / 8: score(logits(step / 8), labels, classes) for step in range(9)}
-    judged = verdict(is_correct(logits(0.0), labels), is_correct(logits(0.5), labels))
+    judged = decide(is_correct(logits(0.0), labels), is_correct(logits(0.5), labels))
     return {
         "title": f"{len(classes)} classes from their names",
         "created": "2026-03-14T09:26:53+00:00",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from holdfast.data.taught import TaughtBatch
 from holdfast.files import derive_seed
 from holdfast.harness import Fold
-from holdfast.losses import covariance_loss, cross_entropy, kl_loss, similarities, variance_loss
+from holdfast.losses import clip_logits, covariance_loss, cross_entropy, kl_loss, variance_loss
 from holdfast.models import Classifier, Head, head_of
 from holdfast.settings import StageSettings
 from holdfast.students import Student
@@ -54,7 +54,7 @@ def probabilities(
     def step(learner: Learner, batch: TaughtBatch) -> Iterator[dict[str, Tensor]]:
         assert batch.labels is not None
         logits = learner(batch.images)[1]
-        teacher = similarities(batch.teacher_images, text, logit_scale)
+        teacher = clip_logits(batch.teacher_images, text, logit_scale)
         yield {
             "distillation": weight * kl_loss(logits, teacher, temperature),
             "cross_entropy": (1 - weight) * cross_entropy(logits, batch.labels),

@@ -17,32 +17,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from holdfast.averaging import PeriodicAverage
 from holdfast.data.batches import ImageBatch, Pictures, SteadyBatches, evaluation_batches
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed
 from holdfast.losses import (
+    clip_logits,
     cross_entropy,
     distillation_loss,
-    feature_loss,
+    feature_mse,
     kl_loss,
-    shared_targets,
-    similarities,
+    multi_positive_targets,
 )
 from holdfast.models import CLIP, encode_text, image_features, text_features
 from holdfast.progress import progress
 from holdfast.settings import ContinualTrainSettings
 from holdfast.train import Objective, fit
 from holdfast.weights import (
-    UNSEEN,
+    UNSEEN_IMPORTANCE,
     Importance,
-    Segment,
     Weights,
     adaptive_importance,
+    add_consolidation_grad,
     fisher_information,
-    pull_toward,
-    relative,
+    mean_normalised,
     uniform_importance,
 )
 
@@ -160,7 +160,7 @@ def objective(
         if settings.consolidation:
             learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
             strength = settings.consolidation
-            terms["consolidation"] = pull_toward(anchor, learning, strength, importance)
+            terms["consolidation"] = add_consolidation_grad(anchor, learning, strength, importance)
         yield terms | {"cross_entropy": task_loss(model, batch.task, tokens, settings)}
 
     return step
@@ -176,7 +176,7 @@ def task_loss(
         tokens = tokens[rows]
     device = model.logit_scale.device
     images = image_features(model, batch.images.to(device, non_blocking=True))
-    logits = similarities(images, text_features(model, tokens), model.logit_scale.exp())
+    logits = clip_logits(images, text_features(model, tokens), model.logit_scale.exp())
     return cross_entropy(logits, labels.to(device, non_blocking=True), settings.label_smoothing)
 
 
@@ -199,18 +199,18 @@ def replay_losses(
     if settings.learns != "image":
         text = text_features(model, tokens[rows])
     pairs = pairs.to(device, non_blocking=True)
-    logits = similarities(images, text, scale)  # (batch, prompts)
+    logits = clip_logits(images, text, scale)  # (batch, prompts)
     paired = logits[:, pairs]  # (batch, batch): equal prompts stand there as often as their images
     losses: dict[str, Tensor] = {}
     if settings.distillation:
-        taught = similarities(taught_images, taught_text, scale)
+        taught = clip_logits(taught_images, taught_text, scale)
         if settings.distill_over == "batch":
             logits, taught = paired, taught[:, pairs]
             text, taught_text = text[pairs], taught_text[pairs]
         if settings.distill == "features":
             terms = {
-                "image": feature_loss(images, taught_images),
-                "text": feature_loss(text, taught_text),
+                "image": feature_mse(images, taught_images),
+                "text": feature_mse(text, taught_text),
             }
         else:
             terms = {
@@ -221,7 +221,7 @@ def replay_losses(
             del terms["text"]
         losses |= {f"distillation_{k}": settings.distillation * v for k, v in terms.items()}
     if settings.alignment:
-        targets = shared_targets(pairs)
+        targets = multi_positive_targets(pairs)
         for side, scores in (("image", paired), ("text", paired.T)):
             loss = cross_entropy(scores, targets, settings.label_smoothing)
             losses[f"alignment_{side}"] = settings.alignment * loss
@@ -260,7 +260,7 @@ def static_importance(
     def log_likelihood(model: Any, batch: ImageBatch) -> Tensor:
         rows, _ = candidates(batch, mixed, settings)
         images = image_features(model, batch.images.to(clip.device))
-        logits = similarities(images, text_features(model, tokens[rows]), clip.logit_scale)
+        logits = clip_logits(images, text_features(model, tokens[rows]), clip.logit_scale)
         log_p = logits.log_softmax(dim=-1)
         drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator)
         return log_p.gather(1, drawn.to(clip.device)).mean()
@@ -278,7 +278,9 @@ def static_importance(
     )
     information = fisher_information(clip.model.eval(), log_likelihood, batches)
     return {
-        name: relative(tensor) if tensor.any() else torch.full_like(tensor, UNSEEN)
+        name: mean_normalised(tensor)
+        if tensor.any()
+        else torch.full_like(tensor, UNSEEN_IMPORTANCE)
         for name, tensor in information.items()
     }
 
@@ -338,7 +340,7 @@ def learn(
         ),
     )
     every = settings.average_every
-    mean = Iterates(model, every, settings.steps) if every else None
+    mean = PeriodicAverage(model, every, settings.steps) if every else None
     fit(
         model,
         batches,
@@ -354,7 +356,7 @@ def learn(
         seed=seed,
         checkpoint=checkpoint,
         checkpoint_minutes=settings.checkpoint_minutes,
-        companion=mean,
+        callback=mean,
         record=record,
         label="learning",
     )
@@ -408,37 +410,3 @@ def choose_importance(
         fisher = static_importance(clip, replay, settings, seed)
     known = {name: tensor.to(clip.device) for name, tensor in fisher.items()}
     return lambda name, gradient: known[name]
-
-
-class Iterates:
-    """Mean of the weights before the task, after each `every`-th step from the first, and the last.
-
-    The weight ensemble of ZSCL (arXiv 2303.06628, Eq. 7), over the weights that its public code
-    takes; a companion of `fit`.
-    """
-
-    def __init__(self, model: Any, every: int, steps: int) -> None:
-        self.every, self.steps, self.finished = every, steps, False
-        self.mean = Segment(self.copy(model), -1, -1)
-
-    def copy(self, model: Any) -> dict[str, Tensor]:
-        """The weights that learn, on the CPU."""
-        learning = ((name, p) for name, p in model.named_parameters() if p.requires_grad)
-        return {name: p.detach().to("cpu", copy=True) for name, p in learning}
-
-    def after_step(self, step: int, module: nn.Module) -> None:
-        """Take in every so many weights, and the last."""
-        if step % self.every == 0 or step == self.steps - 1:
-            self.mean.add(self.copy(module), step)
-
-    def result(self) -> dict[str, Tensor]:
-        """The mean so far, on the CPU."""
-        return self.mean.weights
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """For the checkpoint."""
-        return self.mean.weights, {"last": self.mean.last, "count": self.mean.count}
-
-    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
-        self.mean = Segment(tensors, -1, values["last"], values["count"])

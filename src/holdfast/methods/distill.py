@@ -22,7 +22,7 @@ from holdfast.losses import cosine_loss
 from holdfast.models import Classifier, Head, head_of
 from holdfast.settings import Optimisation
 from holdfast.students import Student
-from holdfast.train import Batches, Companion, Objective, fit
+from holdfast.train import Batches, Callback, Objective, fit
 
 
 def objective(image_weight: float) -> Objective:
@@ -48,7 +48,7 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     checkpoint_minutes: float = 5.0,
-    companion: Companion | None = None,
+    callback: Callback | None = None,
     record: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """One stage, in place. Align: the projection learns; distill: the backbone does."""
@@ -62,7 +62,7 @@ def train(
         seed=seed,
         checkpoint=checkpoint,
         checkpoint_minutes=checkpoint_minutes,
-        companion=companion,
+        callback=callback,
         record=record,
         label="aligning" if part == "projection" else "distilling",
     )

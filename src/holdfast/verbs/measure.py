@@ -17,7 +17,7 @@ from holdfast.data.batches import ImageBatch, evaluation_batches
 from holdfast.data.folders import UnreadableImage, find_images, read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, write_json
-from holdfast.metrics import Scores, Verdict, is_correct, score, verdict
+from holdfast.metrics import Scores, Verdict, decide, is_correct, score
 from holdfast.models import CLIP, Classifier, load_clip, text_head
 from holdfast.names import ClassNames
 from holdfast.progress import progress
@@ -68,7 +68,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     found = Evaluation(scores[0])
     if len(models) > 1:
         adapted, original = (is_correct(values, labels) for values in logits)
-        found = Evaluation(scores[0], scores[1], verdict(original, adapted))
+        found = Evaluation(scores[0], scores[1], decide(original, adapted))
     if settings.out is not None:
         write_json(settings.out, found.to_record())
     return found

@@ -41,7 +41,7 @@ from holdfast.methods.transfer import (
     spread,
     sweep,
 )
-from holdfast.metrics import Scores, domain_gap, feature_diversity, is_correct, score, verdict
+from holdfast.metrics import Scores, decide, domain_gap, feature_diversity, is_correct, score
 from holdfast.models import Classifier, Tower, read_weights, text_head
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates, prompts_for
@@ -355,7 +355,7 @@ def on_real_images(
             "ensemble": by_alpha[choice.alpha].to_record(),
         },
         "verdict": asdict(
-            verdict(is_correct(logits[0.0], labels), is_correct(logits[choice.alpha], labels))
+            decide(is_correct(logits[0.0], labels), is_correct(logits[choice.alpha], labels))
         ),
         "diagnostics": diagnostics(
             classifier, merge, choice.alpha, real, generated, settings.train
