@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from holdfast import pocket
 from holdfast.data.domains import DomainBatches
-from holdfast.data.taught import FeatureBatches, Known, ViewBatches, rounds
+from holdfast.data.teacher_batches import CachedFeatures, FeatureBatches, ViewBatches, rounds
 from holdfast.data.views import Renderer, Views
 from holdfast.harness import run
 from holdfast.methods.distill import train
@@ -114,7 +114,7 @@ def stored(
         images = [torch.stack([renderer.one(view) for view in part]) for part in seen]
         features = torch.stack([run(tower.visual.backbone, part) for part in images])
         answers = torch.stack([teacher.embed_images(part) for part in seen])
-        known.append(Known(group, features, answers))
+        known.append(CachedFeatures(group, features, answers))
     return FeatureBatches(draws, known, text, labels)
 
 
@@ -164,7 +164,7 @@ def full_size(folder: Path, slow_steps: int = 2, fast_steps: int = 300) -> dict[
     groups = [places.tolist() for places in torch.arange(total).split(sizes)]
     draws = DomainBatches(groups, PER_DOMAIN, fast_steps, STORED_VIEWS, 0)
     known = [
-        Known(
+        CachedFeatures(
             group,
             torch.randn(STORED_VIEWS, len(group), STUDENT_WIDTH, generator=random),
             torch.randn(STORED_VIEWS, len(group), WIDTH, generator=random),

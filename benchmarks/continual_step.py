@@ -96,7 +96,7 @@ class Asked:
 def ours(asked: Connection, gradients: Path, precision: str) -> None:
     import torch
 
-    from holdfast.data.batches import ImageBatch
+    from holdfast.data.batches import Batch
     from holdfast.methods import continual
     from holdfast.models import encode_text, image_features
     from holdfast.settings import ContinualTrainSettings
@@ -119,9 +119,8 @@ def ours(asked: Connection, gradients: Path, precision: str) -> None:
     del tuned
     continual.unfreeze(model)
     places = torch.arange(BATCH)
-    batch = continual.ContinualBatch(
-        ImageBatch(at.images, at.labels, places), ImageBatch(at.replayed, at.prompted, places)
-    )
+    replayed = Batch(at.replayed, at.prompted, places)
+    batch = Batch(at.images, at.labels, places, replay=replayed)
     settings = ContinualTrainSettings(schedule="constant", warmup_steps=0, precision=precision)
     objective = continual.objective(
         at.clip.tokenizer(at.prompts),

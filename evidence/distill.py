@@ -26,7 +26,7 @@ from distill_page import images_seen, page
 import holdfast
 from holdfast import pocket
 from holdfast.data.domains import scan_domains
-from holdfast.data.taught import rounds
+from holdfast.data.teacher_batches import rounds
 from holdfast.data.views import Views
 from holdfast.models import load_clip
 from holdfast.pocket.world import STYLES

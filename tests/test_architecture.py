@@ -22,7 +22,7 @@ FLOW = [
     "losses",
     "weights",
     "averaging",
-    "registry",
+    "task_history",
     "train",
     "harness",
     "methods",

@@ -9,12 +9,12 @@ import pytest
 from holdfast.files import (
     TEMPORARY,
     append_line,
+    atomic_write,
     derive_seed,
     locked,
     read_json,
     read_lines,
     remove_leftovers,
-    replacing,
     sha256,
     write_json,
 )
@@ -23,7 +23,7 @@ from holdfast.files import (
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert read_json(path) == {"a": 1}

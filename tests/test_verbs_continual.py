@@ -17,7 +17,7 @@ from tests import tiny
 from tests.test_cli import error_of
 
 import holdfast
-from holdfast import names, registry, train
+from holdfast import names, task_history, train
 from holdfast.cli import main
 from holdfast.data.batches import evaluation_batches
 from holdfast.data.captions import read_pairs
@@ -91,7 +91,7 @@ def add(*arguments):
 
 
 def weights(folder):
-    return load_file(folder / registry.WEIGHTS)
+    return load_file(folder / task_history.WEIGHTS)
 
 
 def read(path):
@@ -154,8 +154,8 @@ def test_each_task_has_its_coverage_settings_and_costs(streamed):
 
 
 def test_the_models_remember_their_tasks(streamed):
-    first = registry.read(streamed / "tasks" / "01-colours" / "model")
-    second = registry.read(streamed / "tasks" / "02-shades" / "model")
+    first = task_history.read(streamed / "tasks" / "01-colours" / "model")
+    second = task_history.read(streamed / "tasks" / "02-shades" / "model")
     assert [task.name for task in second.tasks] == ["colours", "shades"]
     assert second.tasks[0].weights == first.tasks[0].weights
     assert second.tasks[1].classes == ("bright", "dark", "red")
@@ -180,7 +180,9 @@ def test_tasks_added_by_hand_equal_the_stream_bit_for_bit(
     assert "shades" in capsys.readouterr().out
     for ours, theirs in ((model_alone, "01-colours"), (two / "model", "02-shades")):
         its = streamed / "tasks" / theirs / "model"
-        assert (ours / registry.WEIGHTS).read_bytes() == (its / registry.WEIGHTS).read_bytes()
+        assert (ours / task_history.WEIGHTS).read_bytes() == (
+            its / task_history.WEIGHTS
+        ).read_bytes()
     assert {path.name: path.read_bytes() for path in model_alone.iterdir()} == before
     result = read(two / "result.json")
     matrix = read(streamed / "result.json")["matrix"]
@@ -236,7 +238,9 @@ def test_a_kill_in_the_middle_of_a_task_changes_nothing(streamed, tasks, options
     assert run(*arguments) == 0
     for task in ("01-colours", "02-shades"):
         ours, theirs = (each / "tasks" / task / "model" for each in (out, streamed))
-        assert (ours / registry.WEIGHTS).read_bytes() == (theirs / registry.WEIGHTS).read_bytes()
+        assert (ours / task_history.WEIGHTS).read_bytes() == (
+            theirs / task_history.WEIGHTS
+        ).read_bytes()
     steps = (out / "tasks" / "02-shades" / "records.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in steps] == [0, 1, 2, 3]
     assert not checkpoint.exists()
@@ -357,7 +361,7 @@ def test_joint_learns_all_tasks_at_once(tasks, options, model, tmp_path):
     assert result["costs"]["training_seconds"] > 0
     [note] = step["notes"]
     assert "what single ones set was not used: ['learning_rate']" in note
-    known = registry.read(out / "tasks" / "joint" / "model")
+    known = task_history.read(out / "tasks" / "joint" / "model")
     assert [task.name for task in known.tasks] == ["colours", "shades"]
 
 
@@ -379,8 +383,8 @@ def test_a_folder_of_pairs_is_as_good_as_generated_images(
     assert add(*command, "--out", out) == 0
     assert not (out / "replay").exists()
     # It is the same images in the same order, so the same model.
-    theirs = streamed / "tasks" / "01-colours" / "model" / registry.WEIGHTS
-    assert (out / "model" / registry.WEIGHTS).read_bytes() == theirs.read_bytes()
+    theirs = streamed / "tasks" / "01-colours" / "model" / task_history.WEIGHTS
+    assert (out / "model" / task_history.WEIGHTS).read_bytes() == theirs.read_bytes()
     assert len(read_pairs(replay)) == 12
     few = tmp_path / "few"
     assert add(*command, "--replay.images", 7, "--out", few) == 0
@@ -419,7 +423,7 @@ def test_captions_are_a_task_too(tasks, options, model, tmp_path):
     assert result["metrics"]["within"]["transfer"] is not None
     assert result["metrics"]["union"]["last"] is None
     assert (out / "matrix-union.csv").read_text().splitlines()[1].split(",")[2] == ""
-    prompts = registry.read(out / "tasks" / "03-shades" / "model").tasks[1].training_prompts()
+    prompts = task_history.read(out / "tasks" / "03-shades" / "model").tasks[1].training_prompts()
     assert len(prompts) == len(set(prompts)) == 18 and "story 0 of blue" in prompts
     rows = result["steps"][2]["replay"]["coverage"]
     assert rows[2]["source"] == "stories" and rows[2]["names"] == 18
@@ -517,9 +521,9 @@ def test_a_refused_model_is_not_written_and_nothing_is_trained_again(
     # Once there is a model, it has passed any gate that asks for less, and no other.
     code, line = error_of(capsys, *gated, "--max_drop", "0.05")
     assert code == 2 and "max_drop (0.06 there, 0.05 now)" in line
-    kept = (out / "model" / registry.WEIGHTS).read_bytes()
+    kept = (out / "model" / task_history.WEIGHTS).read_bytes()
     assert main([*gated, "--max_drop", "0.5"]) == 0
-    assert (out / "model" / registry.WEIGHTS).read_bytes() == kept
+    assert (out / "model" / task_history.WEIGHTS).read_bytes() == kept
     assert read(out / "settings.json")["max_drop"] == 0.06
 
 
@@ -611,7 +615,8 @@ def test_a_model_whose_weights_changed_is_refused(streamed, tasks, options, tmp_
     broken = tmp_path / "model"
     shutil.copytree(streamed / "tasks" / "01-colours" / "model", broken)
     shutil.copy(
-        streamed / "tasks" / "02-shades" / "model" / registry.WEIGHTS, broken / registry.WEIGHTS
+        streamed / "tasks" / "02-shades" / "model" / task_history.WEIGHTS,
+        broken / task_history.WEIGHTS,
     )
     command = ("continual", "add", broken, "--task", tasks / "shades", *options)
     code, line = error_of(capsys, *command, "--out", tmp_path / "out")

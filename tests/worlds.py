@@ -54,7 +54,7 @@ def small_settings(data: Path, **changes):
 def small_world(data: Path, store: Path, **changes):
     """(world, store): all domains, the pocket teacher, every view asked for."""
     from holdfast.data.domains import scan_domains
-    from holdfast.data.taught import rounds
+    from holdfast.data.teacher_batches import rounds
     from holdfast.data.views import Views
     from holdfast.harness import World
     from holdfast.teachers.store import EmbeddingStore

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from holdfast import settings
-from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def readable(message: str, name: str, parser: Parser) -> str:
     if unknown:
         option = unknown.group(1).split("=")[0]
         options = [o for action in parser._actions for o in action.option_strings]
-        return f"There is no option {option}{near(option, options)}; see `holdfast {name} --help`."
+        hint = did_you_mean(option, options)
+        return f"There is no option {option}{hint}; see `holdfast {name} --help`."
     return f"{message.rstrip('.')}; see `holdfast {name} --help`."
 
 
@@ -268,7 +269,9 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
             return name, list(arguments[count:])
     if any(verb.startswith(f"{arguments[0]} ") for verb in VERBS):
         name = " ".join(arguments[:2])
-    raise UsageError(f"There is no verb {name!r}{near(name, VERBS)}; see `holdfast --help`.")
+    raise UsageError(
+        f"There is no verb {name!r}{did_you_mean(name, VERBS)}; see `holdfast --help`."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ class UsageError(HoldfastError):
     """The request itself is wrong (names, settings, options). Exit code 2."""
 
 
-def near(word: str, known: Iterable[str], count: int = 3) -> str:
+def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
     """A clause naming the entries of `known` closest to `word`: " (did you mean a, b?)", or ""."""
     by_fold = {entry.casefold(): entry for entry in known}
     matches = difflib.get_close_matches(word.casefold(), by_fold, n=count, cutoff=0.5)

@@ -17,7 +17,7 @@ TEMPORARY = ".holdfast-tmp"
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and takes the place of `path`.
 
     An exception inside the block removes the temporary file and leaves `path` as it was.
@@ -39,7 +39,7 @@ def write_text(path: Path, text: str) -> None:
 
     The bytes of a file's name that are no UTF-8 become escapes, which JSON reads back as they were.
     """
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

@@ -32,9 +32,9 @@ from holdfast.averaging import (
 )
 from holdfast.data.batches import CACHE_BYTES
 from holdfast.data.domains import DomainBatches, Domains
-from holdfast.data.taught import Ask, FeatureBatches, Known, ViewBatches, numbered
+from holdfast.data.teacher_batches import Ask, CachedFeatures, FeatureBatches, ViewBatches, numbered
 from holdfast.data.views import Renderer, View, Views
-from holdfast.files import derive_seed, replacing
+from holdfast.files import atomic_write, derive_seed
 from holdfast.losses import cross_entropy
 from holdfast.models import Classifier, Head, Tower
 from holdfast.progress import progress
@@ -63,7 +63,7 @@ class World:
     logit_scale: float
     tower: Callable[[int | None, int], Tower]
     first: Tower | None
-    known: dict[tuple[int, int, bool], Known] = field(default_factory=dict)
+    known: dict[tuple[int, int, bool], CachedFeatures] = field(default_factory=dict)
     prepared: dict[tuple[int, int], list[Tensor]] = field(default_factory=dict)
 
     @property
@@ -146,7 +146,7 @@ class Fold:
         ask = world.ask if asks else None
         return ViewBatches(draws, world.views, world.renderer, ask, world.text, world.labels)
 
-    def _known(self, domain: int, backbone: nn.Module, asks: bool) -> Known:
+    def _known(self, domain: int, backbone: nn.Module, asks: bool) -> CachedFeatures:
         """Of a domain's training images; always in the same batches, so to the bit the same."""
         key = (self.seed, domain, asks)
         if key not in self.world.known:
@@ -159,8 +159,13 @@ class Fold:
                 rows = [run(backbone, x).cpu() for x in self.world.rendered(seen, label)]
                 features.append(torch.cat(rows))
                 # As exact as they are stored, in half the memory.
-                answers.append(self.world.ask(seen).half() if asks else torch.empty(len(seen), 0))
-            known = Known(torch.tensor(indices), torch.stack(features), torch.stack(answers))
+                if asks:
+                    answers.append(self.world.ask(seen).half())
+            known = CachedFeatures(
+                torch.tensor(indices),
+                torch.stack(features),
+                torch.stack(answers) if asks else None,
+            )
             self.world.known[key] = known
         return self.world.known[key]
 
@@ -251,7 +256,7 @@ class Fold:
                 "validations": following.validations,
                 "seconds_of_the_last_start": round(time.monotonic() - begun, 3),
             }
-            with replacing(finished) as temporary:
+            with atomic_write(finished) as temporary:
                 weights = {k: t.contiguous() for k, t in following.result().items()}
                 save_file(weights, temporary, {"about": json.dumps(about)})
         with safe_open(finished, "pt") as file:

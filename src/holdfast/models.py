@@ -19,11 +19,11 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from holdfast import names
-from holdfast.data.batches import ImageBatch
+from holdfast.data.batches import Batch
 from holdfast.data.folders import read_image, to_rgb
 from holdfast.device import pick_device
-from holdfast.errors import HoldfastError, UsageError, near
-from holdfast.files import read_json, replacing, write_json
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.files import atomic_write, read_json, write_json
 from holdfast.names import ClassNames
 
 Transform = Callable[[Image.Image], Tensor]
@@ -89,7 +89,7 @@ class CLIP:
         if hasattr(self.tokenizer, "save_pretrained"):
             self.tokenizer.save_pretrained(folder)
         weights = {name: t.detach().contiguous() for name, t in self.model.state_dict().items()}
-        with replacing(folder / "open_clip_model.safetensors") as temporary:
+        with atomic_write(folder / "open_clip_model.safetensors") as temporary:
             save_file(weights, temporary)
         write_json(folder / "open_clip_config.json", self.config)
 
@@ -161,10 +161,12 @@ def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, An
     import open_clip
 
     if open_clip.get_model_config(name) is None:
-        hint = f" (did you mean local-dir:{name}?)" if Path(name).is_dir() else ""
+        hint = did_you_mean(name, open_clip.list_models())
+        if Path(name).is_dir():
+            hint = f" (did you mean local-dir:{name}?)"
         raise UsageError(
-            f"open_clip knows no model {name!r}{hint or near(name, open_clip.list_models())}; give "
-            "one of its names, local-dir:FOLDER, hf-hub:ID or pocket."
+            f"open_clip knows no model {name!r}{hint}; give one of its names, local-dir:FOLDER, "
+            "hf-hub:ID or pocket."
         )
     if random or Path(pretrained).is_file():
         return {}
@@ -352,7 +354,7 @@ class Classifier(nn.Module):
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
     @torch.inference_mode()
-    def embed(self, batches: Iterable[ImageBatch]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def embed(self, batches: Iterable[Batch]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embeddings (n, dim), logits (n, classes), labels (n,) and indices (n,), on the CPU."""
         rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         for batch in batches:
@@ -391,7 +393,7 @@ class Classifier(nn.Module):
         """
         (folder / "classifier.json").unlink(missing_ok=True)
         self.tower.save(folder)
-        with replacing(folder / "head.safetensors") as temporary:
+        with atomic_write(folder / "head.safetensors") as temporary:
             head = {name: t.detach().contiguous() for name, t in self.head.state_dict().items()}
             save_file(head, temporary)
         self.classes.write(folder)

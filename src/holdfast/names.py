@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import UsageError, near
+from holdfast.errors import UsageError, did_you_mean
 from holdfast.files import write_json
 
 MAX_ID_BYTES = 100
@@ -188,7 +188,9 @@ def match_folders(
             )
         matched[label] = folder
     if unknown:
-        shown = ", ".join(f"{folder!r}{near(folder, classes.names)}" for folder in unknown[:5])
+        shown = ", ".join(
+            f"{folder!r}{did_you_mean(folder, classes.names)}" for folder in unknown[:5]
+        )
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UsageError(
             f"No class is called like the folders {shown}{more}; rename them, or add a "

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import read_json, write_json
 from holdfast.names import ClassNames, normalised
 from holdfast.settings import PromptSettings
@@ -116,7 +116,7 @@ def expand_templates(templates: Sequence[str] | str) -> list[str]:
             known = [*OPEN_CLIP_LISTS, *DATASET_TEMPLATES, *ALIASES]
             raise UsageError(
                 f"The template {template!r} must hold {{}} once, where the class name goes, or be "
-                f"the name of a list{near(template, known)}."
+                f"the name of a list{did_you_mean(template, known)}."
             )
     if not expanded:
         raise UsageError("There is no prompt template; give one, such as 'a photo of a {}.'.")
@@ -160,7 +160,7 @@ def _read_descriptions(path: Path, classes: ClassNames) -> dict[int, list[str]]:
     if not described:
         raise UsageError(f"{path} describes none of the classes, but for example {unknown[:3]}.")
     if unknown:
-        shown = ", ".join(f"{name!r}{near(name, classes.names)}" for name in unknown[:5])
+        shown = ", ".join(f"{name!r}{did_you_mean(name, classes.names)}" for name in unknown[:5])
         logger.warning("%s: %d keys match no class: %s", path, len(unknown), shown)
     return described
 

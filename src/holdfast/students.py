@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from holdfast.device import pick_device
-from holdfast.errors import HoldfastError, UsageError, near
-from holdfast.files import replacing
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.files import atomic_write
 from holdfast.models import (
     Classifier,
     Transform,
@@ -78,13 +78,13 @@ class StudentTower:
         with tempfile.TemporaryDirectory() as written:
             save_for_hf(self.visual.backbone, written, safe_serialization=True)
             for name in ("model.safetensors", "config.json"):
-                with replacing(folder / name) as temporary:
+                with atomic_write(folder / name) as temporary:
                     shutil.copyfile(Path(written, name), temporary)
         projection = self.visual.projection.state_dict()
         if not projection:
             (folder / "projection.safetensors").unlink(missing_ok=True)
             return
-        with replacing(folder / "projection.safetensors") as temporary:
+        with atomic_write(folder / "projection.safetensors") as temporary:
             save_file({k: t.detach().contiguous() for k, t in projection.items()}, temporary)
 
 
@@ -151,11 +151,12 @@ def check_student(name: str, pretrained: bool) -> None:
         return
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        hint = f" (did you mean local-dir:{name}?)" if Path(name).is_dir() else ""
+        hint = did_you_mean(name, timm.list_models())
+        if Path(name).is_dir():
+            hint = f" (did you mean local-dir:{name}?)"
         raise UsageError(
-            f"timm knows no model {name!r}{hint or near(name, timm.list_models())}; give one of "
-            "its names, local-dir:FOLDER, hf-hub:ID, `pocket`, or `teacher` for the teacher's own "
-            "image tower."
+            f"timm knows no model {name!r}{hint}; give one of its names, local-dir:FOLDER, "
+            "hf-hub:ID, `pocket`, or `teacher` for the teacher's own image tower."
         )
     known = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in known:

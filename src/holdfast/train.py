@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from holdfast.errors import HoldfastError
-from holdfast.files import derive_seed, replacing
+from holdfast.files import atomic_write, derive_seed
 from holdfast.progress import progress
 from holdfast.settings import Optimisation
 
@@ -189,7 +189,7 @@ def save_checkpoint(
         followed, values = callback.state()
         tensors |= {f"callback/{name}": t for name, t in followed.items()}
         about["callback"] = json.dumps(values)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, about)
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from holdfast.data.batches import (
-    SteadyBatches,
+    FixedStepBatches,
     TrainingBatches,
     epoch_order,
     evaluation_batches,
@@ -129,7 +129,7 @@ def test_evaluation_keeps_the_order_and_names_what_it_skips(data, caplog, worker
 
 
 def steady(data, steps=6, batch_size=4):
-    return SteadyBatches(data, noisy, batch_size, steps, seed=0)
+    return FixedStepBatches(data, noisy, batch_size, steps, seed=0)
 
 
 def test_steady_batches_run_through_the_epochs_without_a_break(data):

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.worlds import domain_tree, small_world
 from torch import nn
 from torch.nn import functional as F
 
-from holdfast.data.taught import TaughtBatch
+from holdfast.data.batches import Batch
 from holdfast.harness import Fold
 from holdfast.losses import covariance_loss, variance_loss
 from holdfast.methods import baselines
@@ -23,7 +25,8 @@ def learner():
 def batch():
     torch.manual_seed(1)
     answers = F.normalize(torch.randn(5, 4), dim=-1)
-    return TaughtBatch(torch.randn(5, 3, 2, 2), answers, torch.randn(5, 4), torch.arange(5) % 3)
+    images, text = torch.randn(5, 3, 2, 2), torch.randn(5, 4)
+    return Batch(images, torch.arange(5) % 3, torch.arange(5), answers, text)
 
 
 TEXT = F.normalize(torch.randn(3, 4, generator=torch.Generator().manual_seed(2)), dim=-1)
@@ -54,7 +57,7 @@ def test_a_student_that_agrees_with_the_teacher_has_nothing_to_learn_from_it(bat
     with torch.no_grad():
         agreeing.head.weight.copy_(SCALE * TEXT)
         agreeing.head.bias.fill_(0.7)  # the same for all classes, so no difference
-    same = TaughtBatch(batch.teacher_images, batch.teacher_images, batch.teacher_text, batch.labels)
+    same = replace(batch, images=batch.teacher_images)
     (terms,) = probabilities(1.0, 4.0, TEXT, SCALE)(agreeing, same)
     assert terms["distillation"].item() == pytest.approx(0, abs=1e-5)
     terms["distillation"].backward()

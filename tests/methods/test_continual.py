@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from holdfast.data.batches import ImageBatch
+from holdfast.data.batches import Batch
 from holdfast.data.folders import read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.methods import continual
-from holdfast.methods.continual import ContinualBatch, learn, objective, static_importance, teach
+from holdfast.methods.continual import learn, objective, static_importance, teach
 from holdfast.models import encode_text, image_features, load_clip
 from holdfast.names import from_names
 from holdfast.settings import ContinualTrainSettings
@@ -61,9 +61,11 @@ def batch_of(clip, task, replay):
     labels = torch.tensor([replay.labels[i] for i in at])
     own = torch.stack([clip.preprocess(read_image(replay.paths[i])) for i in at])
     images = torch.randn(5, 3, 32, 32, generator=draw)
-    return ContinualBatch(
-        ImageBatch(images, torch.tensor([0, 2, 1, 1, 0]), torch.arange(5)),
-        ImageBatch(own, labels, at),
+    return Batch(
+        images,
+        torch.tensor([0, 2, 1, 1, 0]),
+        torch.arange(5),
+        replay=Batch(own, labels, at),
     )
 
 
@@ -137,8 +139,8 @@ def plain_gradients(clip, batch, replay, settings, anchor, importance):
         (importance(name, None if g is None else g.clone()) * (p - anchor[name]).square()).sum()
         for (name, p), g in zip(learning.items(), found, strict=True)
     )
-    logits = scale * images(batch.task) @ text(PROMPTS).T
-    losses["cross_entropy"] = F.cross_entropy(logits, batch.task.labels, label_smoothing=0.2)
+    logits = scale * images(batch) @ text(PROMPTS).T
+    losses["cross_entropy"] = F.cross_entropy(logits, batch.labels, label_smoothing=0.2)
     total = torch.autograd.grad(sum(losses.values()), list(learning.values()))
     return dict(zip(learning, total, strict=True)), {k: v.item() for k, v in losses.items()}
 
@@ -192,12 +194,12 @@ def test_where_one_side_learns_the_other_gets_nothing_of_the_replay(clip, task, 
 def test_a_step_is_indifferent_to_the_order_of_the_replay_images(clip, task, replay, moved):
     batch = batch_of(clip, task, replay)
     order = torch.tensor([5, 2, 0, 4, 1, 3])
-    turned = ImageBatch(
+    turned = Batch(
         *(getattr(batch.replay, name)[order] for name in ("images", "labels", "indices"))
     )
     given = (replay, SETTINGS, moved, adaptive_importance)
     ours, losses = gradients_of(clip, batch, *given)
-    theirs, other = gradients_of(clip, ContinualBatch(batch.task, turned), *given)
+    theirs, other = gradients_of(clip, replace(batch, replay=turned), *given)
     assert losses == pytest.approx(other, rel=1e-4)
     torch.testing.assert_close(ours["visual.proj"], theirs["visual.proj"], rtol=1e-3, atol=1e-5)
 
@@ -233,7 +235,7 @@ def test_the_classes_of_the_batch_alone(clip, task, replay, moved):
     """With captions an image is told apart from the others of its batch only."""
     few = replace(SETTINGS, negatives="batch", consolidation=0.0, distillation=0.0, alignment=0.0)
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    batch = ContinualBatch(ImageBatch(images, torch.tensor([2, 0, 2, 0]), torch.arange(4)), None)
+    batch = Batch(images, torch.tensor([2, 0, 2, 0]), torch.arange(4))
     step = objective(clip.tokenizer(PROMPTS), None, None, few, {}, adaptive_importance)
     [terms] = step(clip.model, batch)
     with torch.no_grad():
@@ -260,7 +262,7 @@ def test_images_without_prompts_are_compared_with_the_others_alone(clip, task):
     found = teach(clip, task.paths[:4], None, SETTINGS, among=["c", "a", "c"])
     assert (found.prompts, found.labels) == (["c", "a"], [0, 0, 0, 0])
     own = torch.stack([clip.preprocess(read_image(path)) for path in task.paths[:4]])
-    batch = ImageBatch(own, torch.zeros(4, dtype=torch.long), torch.arange(4))
+    batch = Batch(own, torch.zeros(4, dtype=torch.long), torch.arange(4))
     with torch.no_grad():
         losses = continual.replay_losses(
             clip.model,

@@ -4,9 +4,10 @@ from safetensors.torch import load_file
 from tests.worlds import domain_tree, small_world
 from torch import nn
 
+from holdfast.data.batches import Batch
 from holdfast.harness import Fold
 from holdfast.losses import cosine_loss
-from holdfast.methods.distill import Student, TaughtBatch, distill, objective, train
+from holdfast.methods.distill import Student, distill, objective, train
 from holdfast.settings import Optimisation, StageSettings
 
 SETTINGS = Optimisation(
@@ -37,7 +38,8 @@ def student():
 @pytest.fixture
 def batch():
     torch.manual_seed(1)
-    return TaughtBatch(torch.randn(5, 3, 2, 2), torch.randn(5, 4), torch.randn(5, 4))
+    images, labels = torch.randn(5, 3, 2, 2), torch.zeros(5, dtype=torch.long)
+    return Batch(images, labels, torch.arange(5), torch.randn(5, 4), torch.randn(5, 4))
 
 
 def test_the_objective_by_hand(student, batch):

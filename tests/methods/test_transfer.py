@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import to_tensor
 
-from holdfast.data.batches import ImageBatch, evaluation_batches
+from holdfast.data.batches import Batch, evaluation_batches
 from holdfast.data.folders import scan
 from holdfast.errors import UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
@@ -43,7 +43,7 @@ def data(pictures):
 
 def batch(size, generator=0):
     torch.manual_seed(generator)
-    return ImageBatch(torch.randn(size, 3, 32, 32), torch.randint(3, (size,)), torch.arange(size))
+    return Batch(torch.randn(size, 3, 32, 32), torch.randint(3, (size,)), torch.arange(size))
 
 
 def test_the_objective_is_the_papers_sum(classifier):

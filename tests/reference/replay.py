@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast import models
-from holdfast.data.batches import ImageBatch
+from holdfast.data.batches import Batch
 from holdfast.methods import continual, distill, transfer
 from holdfast.models import (
     CLIP,
@@ -135,9 +135,7 @@ def replay_names(record: Record) -> Replay:
     losses: list[float] = []
     fit(
         classifier,
-        Recorded(
-            [ImageBatch(x, y, torch.arange(len(y))) for x, y in zip(images, labels, strict=True)]
-        ),
+        Recorded([Batch(x, y, torch.arange(len(y))) for x, y in zip(images, labels, strict=True)]),
         transfer.objective(settings),
         settings,
         record=lambda step: losses.append(sum(step["losses"].values())),
@@ -177,7 +175,7 @@ def replay_distill(record: Record) -> Replay:
     stages = (("projection", "aligned"), ("backbone", "distilled"))
     for stage, (part, state) in enumerate(stages):
         batches = [
-            distill.TaughtBatch(x.flatten(0, 1), taught, text[y.flatten()])
+            Batch(x.flatten(0, 1), y.flatten(), torch.arange(y.numel()), taught, text[y.flatten()])
             for x, y, taught in zip(
                 *(
                     torch.from_numpy(record[k][stage])
@@ -295,8 +293,10 @@ def replay_task(record: Record, args: dict[str, Any], fit_rounding: bool) -> Rep
             teacher_text=encode_text(clip, prompts),
         )
     places = torch.arange(prompted.numel()).view_as(prompted)
-    tasks = [ImageBatch(x, y, i) for x, y, i in zip(images, labels, places, strict=True)]
-    replays = [ImageBatch(x, y, i) for x, y, i in zip(replayed, prompted, places, strict=True)]
+    replays = [Batch(x, y, i) for x, y, i in zip(replayed, prompted, places, strict=True)]
+    batches = [
+        Batch(x, y, i, replay=r) for x, y, i, r in zip(images, labels, places, replays, strict=True)
+    ]
     tokens = clip.tokenizer([f"a photo of a {name}." for name in record["names"]])
     replay_tokens = clip.tokenizer(prompts)
     continual.unfreeze(model)
@@ -314,7 +314,7 @@ def replay_task(record: Record, args: dict[str, Any], fit_rounding: bool) -> Rep
         fit(
             model,
             # The paper's loop runs one step more than its schedule has: the last learns nothing.
-            Recorded(list(map(continual.ContinualBatch, tasks, replays)), length=args["iters"]),
+            Recorded(batches, length=args["iters"]),
             continual.objective(
                 tokens,
                 taught,

@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +31,7 @@ Transform = Callable[[Image.Image], Tensor]
 CACHE_BYTES = 2**30  # decoded pictures kept in memory between epochs
 
 
-class Pictures(Protocol):
+class ImageDataset(Protocol):
     """Image files and an integer for each: `LabelledImages`, or images with their prompts."""
 
     @property
@@ -44,22 +44,31 @@ class Pictures(Protocol):
 
 
 @dataclass
-class ImageBatch:
-    """Preprocessed images of one step.
+class Batch:
+    """What one step learns from.
 
-    images: (batch, 3, height, width); labels: (batch,); indices: (batch,), places in the data.
+    images: (batch, 3, height, width), preprocessed, or (batch, width), features computed before,
+        where only what follows the backbone learns.
+    labels: (batch,), class indices; of replayed images, indices of their prompts.
+    indices: (batch,), places in the data set that the images come from.
+    teacher_images: (batch, dim), a teacher's embeddings of the images; none where no method asks.
+    teacher_text: (batch, dim), a teacher's embeddings of the labels' texts.
+    replay: a batch of replayed images, for continual learning.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    teacher_images: Tensor | None = None
+    teacher_text: Tensor | None = None
+    replay: Batch | None = None
 
 
 @dataclass
 class _Loaded:
     """One step as a worker hands it over: its batch if an image was left, and what was not read."""
 
-    batch: ImageBatch | None
+    batch: Batch | None
     unreadable: list[UnreadableImage]
 
     def pin_memory(self) -> _Loaded:
@@ -102,7 +111,7 @@ class TrainingBatches(Dataset):
 
     def __init__(
         self,
-        data: Pictures,
+        data: ImageDataset,
         transform: Transform,
         batch_size: int,
         epochs: int,
@@ -123,7 +132,7 @@ class TrainingBatches(Dataset):
     def __len__(self) -> int:
         return self.steps_per_epoch * self.epochs
 
-    def __call__(self, start: int = 0) -> Iterator[ImageBatch]:
+    def __call__(self, start: int = 0) -> Iterator[Batch]:
         for loaded in _load(self, range(start, len(self)), self.workers):
             _warn(loaded.unreadable, self.unreadable)
             if loaded.batch is None:
@@ -160,7 +169,7 @@ class TrainingBatches(Dataset):
         return _collate(self.data, images, indices, list(failed.values()))
 
 
-class SteadyBatches(TrainingBatches):
+class FixedStepBatches(TrainingBatches):
     """Exactly `steps` batches of one size: an epoch's end is filled up from the next epoch.
 
     Batches are as large as the data where that is smaller.
@@ -168,7 +177,7 @@ class SteadyBatches(TrainingBatches):
 
     def __init__(
         self,
-        data: Pictures,
+        data: ImageDataset,
         transform: Transform,
         batch_size: int,
         steps: int,
@@ -187,10 +196,27 @@ class SteadyBatches(TrainingBatches):
             yield divmod(place, len(self.data))
 
 
-class _InOrder(Dataset):
+class ContinualBatches:
+    """The batches of a task, each with one of the replay set if there is one."""
+
+    def __init__(self, task: FixedStepBatches, replay: FixedStepBatches | None) -> None:
+        self.task, self.replay = task, replay
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def __call__(self, start: int = 0) -> Iterator[Batch]:
+        if self.replay is None:
+            yield from self.task(start)
+        else:
+            for task, replay in zip(self.task(start), self.replay(start), strict=True):
+                yield replace(task, replay=replay)
+
+
+class SequentialBatches(Dataset):
     """The images once, in their order."""
 
-    def __init__(self, data: Pictures, transform: Transform, batch_size: int) -> None:
+    def __init__(self, data: ImageDataset, transform: Transform, batch_size: int) -> None:
         self.data, self.transform, self.batch_size = data, transform, batch_size
 
     def __len__(self) -> int:
@@ -211,13 +237,13 @@ class _InOrder(Dataset):
 
 
 def evaluation_batches(
-    data: Pictures, transform: Transform, batch_size: int, workers: int = 0
-) -> Iterator[ImageBatch]:
+    data: ImageDataset, transform: Transform, batch_size: int, workers: int = 0
+) -> Iterator[Batch]:
     """Every image once, in order, each decoded once.
 
     What cannot be read is skipped and named in a warning; `indices` tells what is left.
     """
-    dataset = _InOrder(data, transform, batch_size)
+    dataset = SequentialBatches(data, transform, batch_size)
     skipped: set[Path] = set()
     for loaded in _load(dataset, range(len(dataset)), workers):
         _warn(loaded.unreadable, skipped)
@@ -234,7 +260,9 @@ def epoch_order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     return tuple(torch.randperm(count, generator=generator).tolist())
 
 
-def _load(dataset: TrainingBatches | _InOrder, steps: range, workers: int) -> Iterator[_Loaded]:
+def _load(
+    dataset: TrainingBatches | SequentialBatches, steps: range, workers: int
+) -> Iterator[_Loaded]:
     """The items `steps` of a dataset, in order; each worker prepares whole steps."""
     if not workers:
         return (dataset[step] for step in steps)
@@ -254,12 +282,12 @@ def _load(dataset: TrainingBatches | _InOrder, steps: range, workers: int) -> It
 
 
 def _collate(
-    data: Pictures, images: list[Tensor], indices: list[int], failed: list[UnreadableImage]
+    data: ImageDataset, images: list[Tensor], indices: list[int], failed: list[UnreadableImage]
 ) -> _Loaded:
     if not images:
         return _Loaded(None, failed)
     labels = torch.tensor([data.labels[index] for index in indices])
-    return _Loaded(ImageBatch(torch.stack(images), labels, torch.tensor(indices)), failed)
+    return _Loaded(Batch(torch.stack(images), labels, torch.tensor(indices)), failed)
 
 
 def _warn(errors: list[UnreadableImage], known: set[Path]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from holdfast import names
-from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.generation.manifest import is_generated, read_manifest
 from holdfast.names import ClassNames
 
@@ -252,7 +252,7 @@ def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
         if label is None:
             raise UsageError(
                 f"{data.root} holds the class {name!r}, which is not one of the "
-                f"{len(classes)} given{near(name, classes.names)}."
+                f"{len(classes)} given{did_you_mean(name, classes.names)}."
             )
         labels.append(label)
     return LabelledImages(data.paths, [labels[i] for i in data.labels], classes, data.root)

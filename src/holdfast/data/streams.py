@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from holdfast import names
 from holdfast.data.captions import has_captions, scan_captions
 from holdfast.data.folders import LabelledImages, scan, without_images
-from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates
 from holdfast.settings import ContinualTrainSettings
@@ -70,7 +70,7 @@ def check_place(place: str, datasets: Collection[str]) -> None:
     if is_dataset(place):
         if place not in datasets:
             raise UsageError(
-                f"There is no data set {place!r}{near(place, datasets)}; give one of "
+                f"There is no data set {place!r}{did_you_mean(place, datasets)}; give one of "
                 f"{', '.join(datasets)}, or a folder."
             )
     elif not Path(place).is_dir():
@@ -164,7 +164,7 @@ def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     known = {each.name for each in fields(ContinualTrainSettings)}
     for name in given:
         if name not in known:
-            raise UsageError(f"A task has no setting {name!r}{near(str(name), known)}.")
+            raise UsageError(f"A task has no setting {name!r}{did_you_mean(str(name), known)}.")
     found = {name: _typed(name, value, hints[name]) for name, value in given.items()}
     replace(ContinualTrainSettings(), **found)  # checks the limits
     return found

@@ -1,6 +1,6 @@
 """Prompts -> images, each with its prompt, seed, generator revision and hash in a manifest."""
 
 from holdfast.generation.images import Estimate, estimate, generate_images
-from holdfast.generation.manifest import Manifest, Record, read_manifest
+from holdfast.generation.manifest import GeneratedImage, Manifest, read_manifest
 
-__all__ = ["Estimate", "Manifest", "Record", "estimate", "generate_images", "read_manifest"]
+__all__ = ["Estimate", "GeneratedImage", "Manifest", "estimate", "generate_images", "read_manifest"]

@@ -18,8 +18,8 @@ from holdfast.generation.manifest import (
     IMAGES,
     MANIFEST,
     SETTINGS,
+    GeneratedImage,
     Manifest,
-    Record,
     read_manifest,
     read_records,
 )
@@ -174,7 +174,7 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
 def _verified(out: Path, classes: ClassNames) -> set[Place]:
     """Places of recorded images whose file is unchanged; the manifest is left with these alone."""
     labels = {class_id: label for label, class_id in enumerate(classes.ids)}
-    whole: dict[Place, Record] = {}
+    whole: dict[Place, GeneratedImage] = {}
     for record in read_records(out):
         path = out / record.file
         known = record.class_id in labels
@@ -225,7 +225,7 @@ def _save(
     """Write the image, then its line: a kill in between leaves a file that is drawn over."""
     label, index = place
     png = _png(picture)
-    record = Record(
+    record = GeneratedImage(
         class_id=job.classes.ids[label],
         name=job.classes.names[label],
         index=index,
@@ -243,7 +243,7 @@ def _save(
         sha256=hashlib.sha256(png).hexdigest(),
     )
     with _writing(out):
-        with files.replacing(out / record.file) as temporary:
+        with files.atomic_write(out / record.file) as temporary:
             temporary.write_bytes(png)
         files.append_line(out / MANIFEST, record.to_json())
 

@@ -21,7 +21,7 @@ MANIFEST, SETTINGS, IMAGES = "manifest.jsonl", "generation.json", "images"
 
 
 @dataclass(frozen=True)
-class Record:
+class GeneratedImage:
     """One generated image.
 
     class_id, name, index: its class, and its place among the images of that class.
@@ -61,7 +61,7 @@ class Manifest:
 
     folder: Path
     classes: ClassNames
-    records: tuple[Record, ...]
+    records: tuple[GeneratedImage, ...]
 
     @property
     def paths(self) -> list[Path]:
@@ -109,11 +109,11 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(folder, classes, tuple(by_label))
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path) -> list[GeneratedImage]:
     """All lines of the manifest; one cut short by a kill is left out."""
     lines = read_lines(folder / MANIFEST)
     try:
-        return [Record(**line) for line in lines]
+        return [GeneratedImage(**line) for line in lines]
     except TypeError:
         raise another_version(folder / MANIFEST) from None
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from holdfast.data.taught import TaughtBatch
+from holdfast.data.batches import Batch
 from holdfast.files import derive_seed
 from holdfast.harness import Fold
 from holdfast.losses import clip_logits, covariance_loss, cross_entropy, kl_loss, variance_loss
@@ -36,9 +36,8 @@ class Learner(nn.Module):
         return z, self.head(z)
 
 
-def supervised(learner: Learner, batch: TaughtBatch) -> Iterator[dict[str, Tensor]]:
+def supervised(learner: Learner, batch: Batch) -> Iterator[dict[str, Tensor]]:
     """Cross-entropy with the labels: empirical risk minimisation."""
-    assert batch.labels is not None
     yield {"cross_entropy": cross_entropy(learner(batch.images)[1], batch.labels)}
 
 
@@ -51,9 +50,9 @@ def probabilities(
     text: (classes, dim); logit_scale: its exponential, a scalar.
     """
 
-    def step(learner: Learner, batch: TaughtBatch) -> Iterator[dict[str, Tensor]]:
-        assert batch.labels is not None
+    def step(learner: Learner, batch: Batch) -> Iterator[dict[str, Tensor]]:
         logits = learner(batch.images)[1]
+        assert batch.teacher_images is not None
         teacher = clip_logits(batch.teacher_images, text, logit_scale)
         yield {
             "distillation": weight * kl_loss(logits, teacher, temperature),
@@ -66,8 +65,7 @@ def probabilities(
 def regularised(variance: float, covariance: float) -> Objective:
     """Cross-entropy + variance and covariance of the embeddings (RegFT, arXiv 2406.05432)."""
 
-    def step(learner: Learner, batch: TaughtBatch) -> Iterator[dict[str, Tensor]]:
-        assert batch.labels is not None
+    def step(learner: Learner, batch: Batch) -> Iterator[dict[str, Tensor]]:
         z, logits = learner(batch.images)
         yield {
             "cross_entropy": cross_entropy(logits, batch.labels),

@@ -20,7 +20,13 @@ import torch
 from torch import Tensor
 
 from holdfast.averaging import PeriodicAverage
-from holdfast.data.batches import ImageBatch, Pictures, SteadyBatches, evaluation_batches
+from holdfast.data.batches import (
+    Batch,
+    ContinualBatches,
+    FixedStepBatches,
+    ImageDataset,
+    evaluation_batches,
+)
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed
 from holdfast.losses import (
@@ -66,35 +72,6 @@ class ReplaySet:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-
-@dataclass
-class ContinualBatch:
-    """One step: images of the task, and those of the replay set if there is one.
-
-    The labels of `task` are classes, those of `replay` prompts; `replay.indices` are places in the
-    replay set.
-    """
-
-    task: ImageBatch
-    replay: ImageBatch | None
-
-
-class ContinualBatches:
-    """The batches of a task and of its replay set, side by side."""
-
-    def __init__(self, task: SteadyBatches, replay: SteadyBatches | None) -> None:
-        self.task, self.replay = task, replay
-
-    def __len__(self) -> int:
-        return len(self.task)
-
-    def __call__(self, start: int) -> Iterator[ContinualBatch]:
-        if self.replay is None:
-            yield from (ContinualBatch(task, None) for task in self.task(start))
-        else:
-            both = zip(self.task(start), self.replay(start), strict=True)
-            yield from (ContinualBatch(task, replay) for task, replay in both)
 
 
 @torch.no_grad()
@@ -152,7 +129,7 @@ def objective(
     of the first one is kept; the step yields its penalty as a number without a graph.
     """
 
-    def step(model: Any, batch: ContinualBatch) -> Iterator[dict[str, Tensor]]:
+    def step(model: Any, batch: Batch) -> Iterator[dict[str, Tensor]]:
         if batch.replay is not None and replays(settings):
             assert replay is not None and replay_tokens is not None
             yield replay_losses(model, batch.replay, replay, replay_tokens, settings)
@@ -161,14 +138,12 @@ def objective(
             learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
             strength = settings.consolidation
             terms["consolidation"] = add_consolidation_grad(anchor, learning, strength, importance)
-        yield terms | {"cross_entropy": task_loss(model, batch.task, tokens, settings)}
+        yield terms | {"cross_entropy": task_loss(model, batch, tokens, settings)}
 
     return step
 
 
-def task_loss(
-    model: Any, batch: ImageBatch, tokens: Tensor, settings: ContinualTrainSettings
-) -> Tensor:
+def task_loss(model: Any, batch: Batch, tokens: Tensor, settings: ContinualTrainSettings) -> Tensor:
     """Cross-entropy of the images over the prompts of the task, or over those of the batch."""
     labels = batch.labels
     if settings.negatives == "batch":
@@ -182,7 +157,7 @@ def task_loss(
 
 def replay_losses(
     model: Any,
-    batch: ImageBatch,
+    batch: Batch,
     replay: ReplaySet,
     tokens: Tensor,
     settings: ContinualTrainSettings,
@@ -229,7 +204,7 @@ def replay_losses(
 
 
 def candidates(
-    batch: ImageBatch, replay: ReplaySet, settings: ContinualTrainSettings
+    batch: Batch, replay: ReplaySet, settings: ContinualTrainSettings
 ) -> tuple[Tensor, Tensor]:
     """The prompts that a replay batch is compared with, each once, and which is each image's."""
     if settings.distill_over == "all":
@@ -257,7 +232,7 @@ def static_importance(
     tokens = clip.tokenizer(known.prompts)
     generator = torch.Generator().manual_seed(derive_seed(seed, "fisher"))
 
-    def log_likelihood(model: Any, batch: ImageBatch) -> Tensor:
+    def log_likelihood(model: Any, batch: Batch) -> Tensor:
         rows, _ = candidates(batch, mixed, settings)
         images = image_features(model, batch.images.to(clip.device))
         logits = clip_logits(images, text_features(model, tokens[rows]), clip.logit_scale)
@@ -293,7 +268,7 @@ def unfreeze(model: Any) -> None:
 
 def learn(
     clip: CLIP,
-    task: Pictures,
+    task: ImageDataset,
     prompts: Sequence[str],
     replay: ReplaySet | None,
     settings: ContinualTrainSettings,
@@ -320,7 +295,7 @@ def learn(
         anchor = {name: p.detach().clone() for name, p in learning.items()}
         importance = choose_importance(clip, replay, settings, fisher, seed)
     batches = ContinualBatches(
-        SteadyBatches(
+        FixedStepBatches(
             task,
             clip.augment,
             settings.batch_size,
@@ -330,7 +305,7 @@ def learn(
         ),
         None
         if replay is None or not replays(settings)
-        else SteadyBatches(
+        else FixedStepBatches(
             replay,
             clip.preprocess,
             settings.replay_batch_size,

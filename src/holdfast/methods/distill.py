@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from holdfast.data.taught import TaughtBatch
+from holdfast.data.batches import Batch
 from holdfast.harness import Fold
 from holdfast.losses import cosine_loss
 from holdfast.models import Classifier, Head, head_of
@@ -28,7 +28,8 @@ from holdfast.train import Batches, Callback, Objective, fit
 def objective(image_weight: float) -> Objective:
     """-lambda·cos(z, teacher's image) - (1 - lambda)·cos(z, teacher's text of the label)."""
 
-    def step(student: nn.Module, batch: TaughtBatch) -> Iterator[dict[str, Tensor]]:
+    def step(student: nn.Module, batch: Batch) -> Iterator[dict[str, Tensor]]:
+        assert batch.teacher_images is not None and batch.teacher_text is not None
         z = student(batch.images)
         yield {
             "image": image_weight * cosine_loss(z, batch.teacher_images),

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from holdfast.data.batches import ImageBatch, TrainingBatches
+from holdfast.data.batches import Batch, TrainingBatches
 from holdfast.data.folders import LabelledImages, subset
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
@@ -36,7 +36,7 @@ CANDIDATES = tuple(alpha for alpha in SWEEP if alpha <= 0.5)
 def objective(settings: TrainSettings) -> Objective:
     """Cross-entropy + lambda_v·variance + lambda_c·covariance of the un-normalised embeddings."""
 
-    def step(classifier: Classifier, batch: ImageBatch) -> Iterator[dict[str, Tensor]]:
+    def step(classifier: Classifier, batch: Batch) -> Iterator[dict[str, Tensor]]:
         device = classifier.head.weight.device
         z, logits = classifier(batch.images.to(device, non_blocking=True))
         labels = batch.labels.to(device, non_blocking=True)
@@ -127,7 +127,7 @@ def sweep(
     classifier: Classifier,
     merge: Merge,
     alphas: Sequence[float],
-    batches: Iterable[ImageBatch],
+    batches: Iterable[Batch],
     *,
     total: int,
     chunk_bytes: int = 2**29,
@@ -160,9 +160,9 @@ def sweep(
     )
 
 
-def chunks(batches: Iterable[ImageBatch], size: int) -> Iterator[list[ImageBatch]]:
+def chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     """Group batches into lists of about `size` bytes of images."""
-    held: list[ImageBatch] = []
+    held: list[Batch] = []
     filled = 0
     for batch in batches:
         held.append(batch)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from holdfast.files import replacing, write_text
+from holdfast.files import atomic_write, write_text
 
 from .captions import WRONG, describe
 from .world import CLASSES, SPACES, Scene, draw
@@ -57,7 +57,7 @@ def corpus(cache: Path, size: int = SIZE, workers: int = 2) -> Corpus:
     if not words.exists():
         chunks = range(0, size, _CHUNK)
         lines: list[str] = []
-        with replacing(pixels) as temporary, ProcessPoolExecutor(workers) as pool:
+        with atomic_write(pixels) as temporary, ProcessPoolExecutor(workers) as pool:
             whole = np.lib.format.open_memmap(
                 temporary, mode="w+", dtype=np.uint8, shape=(len(chunks) * _CHUNK, 32, 32, 3)
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from holdfast.files import replacing
+from holdfast.files import atomic_write
 
 
 def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -21,7 +21,7 @@ def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write a safetensors file, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(
             {k: t.contiguous() for k, t in tensors.items()}, temporary, metadata={"format": "pt"}
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from holdfast.errors import UsageError, near
+from holdfast.errors import UsageError, did_you_mean
 from holdfast.files import write_json
 
 from .captions import readable
@@ -33,7 +33,7 @@ def write_task(
     """
     if task not in TASKS:
         raise UsageError(
-            f"There is no pocket task {task!r}{near(task, TASKS)}; choose from {TASKS}."
+            f"There is no pocket task {task!r}{did_you_mean(task, TASKS)}; choose from {TASKS}."
         )
     family = task.partition("/")[0]
     folders = {_folder(family, name): readable(family, name) for name in CLASSES[family]}

@@ -29,8 +29,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from holdfast.errors import HoldfastError, UsageError, near
-from holdfast.files import replacing, sha256
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.files import atomic_write, sha256
 from holdfast.teachers.teacher import LOGIT_SCALE, normalised
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class FileTeacher:
             if prompt not in self._rows["text"]:
                 raise HoldfastError(
                     f"{self.path} holds no embedding of the text {prompt!r}"
-                    f"{near(prompt, self._rows['text'])}; texts must match exactly, and the "
-                    "template '{}' asks for a class name alone."
+                    f"{did_you_mean(prompt, self._rows['text'])}; texts must match exactly, "
+                    "and the template '{}' asks for a class name alone."
                 )
         return self._take("text", prompts)
 
@@ -156,5 +156,5 @@ def write_embeddings(
         "identity": identity,
         "logit_scale": repr(float(logit_scale)),
     }
-    with replacing(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=about)

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from holdfast.data.folders import sendable
-from holdfast.errors import HoldfastError, UsageError, near
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.settings import TeacherSettings
 from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, normalised
 
@@ -168,8 +168,8 @@ class HTTPTeacher:
             return {"id": wanted}
         if wanted not in entries:
             raise UsageError(
-                f"The teacher at {self.name} has no model {wanted!r}{near(wanted, entries)}; "
-                f"it has {', '.join(sorted(entries)[:10])}."
+                f"The teacher at {self.name} has no model {wanted!r}"
+                f"{did_you_mean(wanted, entries)}; it has {', '.join(sorted(entries)[:10])}."
             )
         return entries[wanted]
 

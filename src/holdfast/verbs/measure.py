@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from holdfast import pocket
-from holdfast.data.batches import ImageBatch, evaluation_batches
+from holdfast.data.batches import Batch, evaluation_batches
 from holdfast.data.folders import UnreadableImage, find_images, read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, write_json
@@ -83,7 +83,7 @@ def zero_shot(run: Path, classes: ClassNames, device: str) -> Classifier:
 
 @torch.inference_mode()
 def answers(
-    models: Sequence[Classifier], batches: Iterable[ImageBatch], advance: Callable[[int], None]
+    models: Sequence[Classifier], batches: Iterable[Batch], advance: Callable[[int], None]
 ) -> tuple[list[Tensor], Tensor]:
     """Logits (n, classes) of each model, and labels (n,), decoding each image once."""
     logits: list[list[Tensor]] = [[] for _ in models]

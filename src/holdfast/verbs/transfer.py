@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from holdfast import names
-from holdfast.data.batches import ImageBatch, evaluation_batches
+from holdfast.data.batches import Batch, evaluation_batches
 from holdfast.data.folders import (
     LabelledImages,
     fingerprint,
@@ -24,7 +24,7 @@ from holdfast.data.folders import (
     without_images,
 )
 from holdfast.errors import UsageError
-from holdfast.files import derive_seed, replacing, write_json
+from holdfast.files import atomic_write, derive_seed, write_json
 from holdfast.generation import Estimate, read_manifest
 from holdfast.generation.pipeline import find
 from holdfast.methods.transfer import (
@@ -279,7 +279,7 @@ def train(
             record=records.add,
         )
         weights = {name: t.contiguous() for name, t in classifier.weights().items()}
-        with replacing(finished) as temporary:
+        with atomic_write(finished) as temporary:
             save_file(weights, temporary)
     checkpoint.unlink(missing_ok=True)
 
@@ -317,7 +317,7 @@ def choose(
 
 def evaluation(
     data: LabelledImages, tower: Tower, settings: TrainSettings, batch_size: int | None = None
-) -> Iterator[ImageBatch]:
+) -> Iterator[Batch]:
     """Batches in order, under the checkpoint's own evaluation preprocessing."""
     size = batch_size or settings.batch_size
     return evaluation_batches(data, tower.preprocess, size, settings.workers)

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from holdfast import registry
+from holdfast import task_history
 from holdfast.data.streams import Task
 from holdfast.files import write_json
-from holdfast.registry import Learnt
 from holdfast.report import write_report
 from holdfast.runs import Records, alone, environment, plain
 from holdfast.settings import ContinualAddSettings
+from holdfast.task_history import TaskRecord
 from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.places import held_out_sources, open_source
 from holdfast.verbs.continual.scores import Exam, exam, measure
@@ -31,7 +31,7 @@ def add(settings: ContinualAddSettings) -> dict[str, Any]:
     """
     data = settings.out / "data"
     step = steps.take(settings, data)
-    known = registry.read(step.model)
+    known = task_history.read(step.model)
     held_out = [open_source(each, data, False) for each in held_out_sources(settings.held_out)]
     exams = exams_of(step.task, held_out)
     before, after = {}, {}
@@ -41,7 +41,7 @@ def add(settings: ContinualAddSettings) -> dict[str, Any]:
         before = measure(clip, exams, vocabulary, settings.train)
         clip = load(f"local-dir:{step.model}", "", settings.device, settings.seed)
         after = measure(clip, exams, vocabulary, settings.train)
-        registry.note_scores(step.model, {"before": before, "after": after})
+        task_history.note_scores(step.model, {"before": before, "after": after})
     result = plain(
         {
             "kind": "continual-add",
@@ -74,7 +74,7 @@ def exams_of(task: Task, held_out: Sequence[Task]) -> list[Exam]:
     return [each for each in found if each is not None]
 
 
-def words(tasks: Sequence[Learnt]) -> list[tuple[str, list[str]]]:
+def words(tasks: Sequence[TaskRecord]) -> list[tuple[str, list[str]]]:
     """The class names of all tasks learnt, with their prompts."""
     return [
         (name, [template.replace("{}", name) for template in task.templates])

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from holdfast import names, registry
+from holdfast import names, task_history
 from holdfast.data.folders import LabelledImages
 from holdfast.data.streams import Task, TaskSource
 from holdfast.files import derive_seed, read_json, write_json
 from holdfast.models import CLIP, read_weights
-from holdfast.registry import Learnt, Registry
 from holdfast.runs import peak_memory, plain
 from holdfast.settings import ContinualRunSettings
+from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.verbs.continual.plans import training
 from holdfast.verbs.continual.step import Step, hashes, remove_training, train_and_keep
 
@@ -24,7 +24,7 @@ JOINT = "joint"
 def learn_jointly(
     settings: ContinualRunSettings,
     clip: CLIP,
-    known: Registry,
+    known: TaskHistory,
     sources: Sequence[TaskSource],
     tasks: Sequence[Task],
     out: Path,
@@ -32,11 +32,11 @@ def learn_jointly(
     """Fine-tune on the images of all tasks, with as many steps as the tasks have together.
 
     The classes are those of all tasks; one that several have is one class, with the first's
-    prompt. known: the registry of the model that `clip` is.
+    prompt. known: the task history of the model that `clip` is.
     """
     images, prompts = together(tasks)
     both = Task(JOINT, ("{}",), images)
-    if (out / "model" / registry.TASKS).is_file():
+    if (out / "model" / task_history.TASKS).is_file():
         remove_training(out)  # an earlier start may have been killed before it did
         return Step(both, out, read_json(out / "step.json"))
     planned = [replace(settings.train, **source.train).steps for source in sources]
@@ -74,7 +74,7 @@ def learn_jointly(
     )
     write_json(out / "step.json", record)
     entries = [
-        Learnt(
+        TaskRecord(
             name=task.name,
             classes=task.classes.names,
             templates=task.templates,
@@ -87,7 +87,7 @@ def learn_jointly(
         )
         for task in tasks
     ]
-    registry.save(clip, known.with_task(*entries), out / "model")
+    task_history.save(clip, known.with_task(*entries), out / "model")
     remove_training(out)
     return Step(both, out, record)
 

@@ -19,8 +19,8 @@ from holdfast.generation import generate_images
 from holdfast.generation.pipeline import find
 from holdfast.pocket.world import CLASSES
 from holdfast.prompts import expand_templates, imagenet_names
-from holdfast.registry import Registry
 from holdfast.settings import ContinualAddSettings, ReplaySettings
+from holdfast.task_history import TaskHistory
 from holdfast.verbs.generate import generators
 
 BASES = ("imagenet", "pocket")
@@ -61,14 +61,14 @@ class ReplayImages:
         return found
 
 
-def known_sources(registry: Registry, settings: ReplaySettings) -> list[Source]:
+def known_sources(history: TaskHistory, settings: ReplaySettings) -> list[Source]:
     """Names that stand for pre-training, then those of each task learnt so far."""
     base = base_names(settings.base)
     [template, *_] = expand_templates(settings.template)
     prompts = tuple(template.replace("{}", name) for name in base)
     return [
         Source(BASE, base, prompts),
-        *(Source(task.name, task.classes, task.training_prompts()) for task in registry.tasks),
+        *(Source(task.name, task.classes, task.training_prompts()) for task in history.tasks),
     ]
 
 

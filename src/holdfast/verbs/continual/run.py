@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from holdfast import names, registry
+from holdfast import names, task_history
 from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task, TaskSource
 from holdfast.errors import UsageError
@@ -172,11 +172,11 @@ class Bench:
         self.seconds = 0.0
 
     def model_row(self, model: Path) -> dict[str, dict[str, Any]]:
-        """Scores of a model's folder, which are also put into its registry."""
-        weights = registry.read(model).tasks[-1].weights
+        """Scores of a model's folder, which are also put into its task history."""
+        weights = task_history.read(model).tasks[-1].weights
         place = f"local-dir:{model}"
         found = self.row(model.parent, weights, lambda: load(place, "", self.settings.device, 0))
-        registry.note_scores(model, {self.settings.split: found})
+        task_history.note_scores(model, {self.settings.split: found})
         return found
 
     def row(self, folder: Path, weights: str, clip: Any) -> dict[str, dict[str, Any]]:

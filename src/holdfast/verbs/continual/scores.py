@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
-from holdfast.data.batches import Pictures, evaluation_batches
+from holdfast.data.batches import ImageDataset, evaluation_batches
 from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError
 from holdfast.metrics import CALIBRATION_BINS, check_finite
@@ -32,7 +32,7 @@ class Exam:
 
     name: str
     split: str
-    data: Pictures
+    data: ImageDataset
     classes: tuple[str, ...]
     prompts: Sequence[Sequence[str]]
     captions: bool = False
@@ -111,7 +111,7 @@ def class_text(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Tensor:
 
 @torch.inference_mode()
 def embed(
-    clip: CLIP, data: Pictures, settings: ContinualTrainSettings, advance: Any
+    clip: CLIP, data: ImageDataset, settings: ContinualTrainSettings, advance: Any
 ) -> tuple[Tensor, Tensor]:
     """Normalised embeddings (n, dim) and labels (n,) of the images that can be read."""
     rows: list[Tensor] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from holdfast import registry
+from holdfast import task_history
 from holdfast.data.replay import BASE
 from holdfast.data.streams import TaskSource, check_place, is_dataset, task_name
 from holdfast.errors import HoldfastError, UsageError
@@ -13,8 +13,8 @@ from holdfast.generation.pipeline import find
 from holdfast.methods.continual import replays
 from holdfast.models import CLIP
 from holdfast.names import comparable
-from holdfast.registry import LOCAL, Registry
 from holdfast.settings import ContinualAddSettings, ContinualRunSettings, ContinualTrainSettings
+from holdfast.task_history import LOCAL, TaskHistory
 from holdfast.verbs.continual.places import DATASETS, held_out_sources
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay, training
 from holdfast.verbs.continual.replay import BASES, count, known_sources
@@ -38,7 +38,7 @@ def source_of(settings: ContinualAddSettings) -> TaskSource:
 
 
 def check(
-    settings: ContinualAddSettings, source: TaskSource, known: Registry | None
+    settings: ContinualAddSettings, source: TaskSource, known: TaskHistory | None
 ) -> ContinualTrainSettings:
     """The settings that the task trains with; UsageError for what can be known to be wrong."""
     check_place(source.place, DATASETS)
@@ -61,7 +61,7 @@ def check(
             "step; raise --replay.images, or lower --train.replay_batch_size."
         )
     if plan.replay != "none" and needs_replay(train):
-        known_sources(known or Registry({}), settings.replay)  # raises for unusable names
+        known_sources(known or TaskHistory({}), settings.replay)  # raises for unusable names
     of_images = train.distill == "features" and train.distill_sides == "image"
     if train.distillation and of_images and train.learns == "text" and not train.alignment:
         raise UsageError(
@@ -88,7 +88,9 @@ def check_generator(settings: ContinualAddSettings, train: ContinualTrainSetting
         find(generators(settings.generator))
 
 
-def check_follows(made: Registry, known: Registry | None, settings: ContinualAddSettings) -> None:
+def check_follows(
+    made: TaskHistory, known: TaskHistory | None, settings: ContinualAddSettings
+) -> None:
     """Raise HoldfastError if a finished model was not made from the one that is given now."""
     if known is None:
         known = open_model(settings)[1]
@@ -108,7 +110,7 @@ def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
         return place if is_dataset(place) else str(Path(place).absolute())
 
     base, pretrained = settings.replay.base, settings.pretrained
-    folder = registry.find(settings.model)
+    folder = task_history.find(settings.model)
     model = str(folder.absolute()) if folder is not None else lasting(settings.model)
     held_out = [settings.held_out] if isinstance(settings.held_out, str) else settings.held_out
     return replace(
@@ -133,20 +135,20 @@ def lasting(model: str) -> str:
     return model
 
 
-def known_tasks(model: str) -> Registry | None:
-    """The registry of a model's folder; none for a model that no task was added to."""
-    folder = registry.find(model)
-    return registry.read(folder) if folder is not None else None
+def known_tasks(model: str) -> TaskHistory | None:
+    """The task history of a model's folder; none for a model that no task was added to."""
+    folder = task_history.find(model)
+    return task_history.read(folder) if folder is not None else None
 
 
 def open_model(
     settings: ContinualAddSettings | ContinualRunSettings,
-) -> tuple[CLIP, Registry]:
-    """The model to add to, and its registry, which is empty before the first task."""
-    folder = registry.find(settings.model)
+) -> tuple[CLIP, TaskHistory]:
+    """The model to add to, and its task history, which is empty before the first task."""
+    folder = task_history.find(settings.model)
     if folder is not None:
-        known = registry.read(folder)
+        known = task_history.read(folder)
         return load(f"{LOCAL}{folder}", "", settings.device, settings.seed), known
     clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
     base = {"model": lasting(settings.model), "pretrained": settings.pretrained}
-    return clip, Registry(base | {"weights": digest(clip.model.state_dict())})
+    return clip, TaskHistory(base | {"weights": digest(clip.model.state_dict())})

@@ -4,7 +4,7 @@ out/settings.json, environment.json, inputs.json   what it was made from
 out/replay/                                         replay images with their manifest
 out/records.jsonl                                   a line for each training step
 out/step.json                                       what happened: coverage, gate, notes, costs
-out/model/                                          the new model with its registry
+out/model/                                          the new model with its history
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from holdfast import registry
+from holdfast import task_history
 from holdfast.data.folders import LabelledImages, fingerprint
 from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import derive_seed, read_json, replacing, write_json
+from holdfast.files import atomic_write, derive_seed, read_json, write_json
 from holdfast.harness import attention
 from holdfast.methods.continual import ReplaySet, learn, teach
 from holdfast.models import CLIP, read_weights
-from holdfast.registry import Learnt, Registry
 from holdfast.runs import (
     INPUTS,
     STARTED,
@@ -40,6 +39,7 @@ from holdfast.runs import (
     plain,
 )
 from holdfast.settings import ContinualAddSettings, ContinualTrainSettings
+from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.verbs.continual.gate import ENOUGH, Verdict, judge, refusal, suite, too_few
 from holdfast.verbs.continual.places import held_out_sources, open_source
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay
@@ -97,11 +97,11 @@ def take(settings: ContinualAddSettings, data: Path) -> Step:
     train = check(settings, source, known)
     made = settings.out / "model"
     run = settings.out
-    if (made / registry.TASKS).is_file():
+    if (made / task_history.TASKS).is_file():
         check_run(run, settings, (*FREE, *looser_gate(settings)))
         task = open_source(source, data)
         check_inputs(run, {"images of the task": fingerprint(task.train)})
-        check_follows(registry.read(made), known, settings)
+        check_follows(task_history.read(made), known, settings)
         remove_training(run)  # an earlier start may have been killed before it did
         return Step(task, run, read_json(run / "step.json"))
     if not source.is_dataset:
@@ -138,7 +138,7 @@ def learn_task(
     settings: ContinualAddSettings,
     data: Path,
     clip: CLIP,
-    known: Registry,
+    known: TaskHistory,
     task: Task,
     train: ContinualTrainSettings,
 ) -> Step:
@@ -195,7 +195,7 @@ def learn_task(
         },
     }
     write_json(run / "step.json", plain(record))
-    registry.save(clip, known.with_task(entry(task, settings, train, record)), run / "model")
+    task_history.save(clip, known.with_task(entry(task, settings, train, record)), run / "model")
     remove_training(run)
     return Step(task, run, plain(record))
 
@@ -226,7 +226,7 @@ def gate_exams(
 def ask(
     settings: ContinualAddSettings,
     clip: CLIP,
-    known: Registry,
+    known: TaskHistory,
     task: Task,
     replay: ReplayImages | None,
     train: ContinualTrainSettings,
@@ -274,7 +274,7 @@ def train_and_keep(
             checkpoint=run / "checkpoint.safetensors",
             record=Records(run / "records.jsonl").add,
         )
-    with replacing(run / "learnt.safetensors") as temporary:
+    with atomic_write(run / "learnt.safetensors") as temporary:
         save_file({name: t.contiguous() for name, t in weights_of(clip).items()}, temporary)
 
 
@@ -298,7 +298,7 @@ def hashes(task: Task) -> dict[str, dict[str, Any]]:
 
 
 def notes(
-    known: Registry,
+    known: TaskHistory,
     task: Task,
     settings: ContinualAddSettings,
     replay: ReplayImages | None,
@@ -339,9 +339,9 @@ def entry(
     settings: ContinualAddSettings,
     train: ContinualTrainSettings,
     record: dict[str, Any],
-) -> Learnt:
-    """The task's line in the registry."""
-    return Learnt(
+) -> TaskRecord:
+    """The task's record in the model's history."""
+    return TaskRecord(
         name=task.name,
         classes=task.classes.names,
         templates=task.templates,

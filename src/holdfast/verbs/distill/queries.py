@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from holdfast.data.domains import Domains
-from holdfast.data.taught import rounds
+from holdfast.data.teacher_batches import rounds
 from holdfast.data.views import View, Views
 from holdfast.errors import UsageError
 from holdfast.settings import DistillSettings

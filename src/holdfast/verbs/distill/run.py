@@ -16,7 +16,7 @@ from torch import Tensor
 
 from holdfast import pocket
 from holdfast.data.domains import Domains, find_unreadable, scan_domains
-from holdfast.data.taught import Ask
+from holdfast.data.teacher_batches import Ask
 from holdfast.data.views import View, Views
 from holdfast.device import pick_device
 from holdfast.errors import UsageError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holdfast.data.domains import Domains
-from holdfast.errors import UsageError, near
+from holdfast.errors import UsageError, did_you_mean
 from holdfast.settings import DistillSettings
 
 ASKING = ("distill", "logits")  # methods that learn from the teacher's embeddings of images
@@ -42,7 +42,7 @@ def plan_trials(settings: DistillSettings, domains: Domains) -> list[Trial]:
     else:
         raise UsageError(
             f"There is no domain {settings.held_out!r} in {domains.images.root}"
-            f"{near(settings.held_out, domains.names)}; hold out one of "
+            f"{did_you_mean(settings.held_out, domains.names)}; hold out one of "
             f"{', '.join(domains.names)}, or all, or none."
         )
     return [

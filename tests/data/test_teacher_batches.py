@@ -4,7 +4,13 @@ from torch import nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from holdfast.data.domains import DomainBatches
-from holdfast.data.taught import FeatureBatches, Known, ViewBatches, numbered, rounds
+from holdfast.data.teacher_batches import (
+    CachedFeatures,
+    FeatureBatches,
+    ViewBatches,
+    numbered,
+    rounds,
+)
 from holdfast.data.views import Renderer, Views
 from holdfast.settings import ViewSettings
 
@@ -53,6 +59,7 @@ def test_images_answers_and_labels_belong_together(views):
         assert torch.equal(batch.images, torch.stack([prepare(v.image()) for v in seen]))
         assert torch.equal(batch.teacher_images, answer(seen))
         assert torch.equal(batch.labels, LABELS[draw.indices])
+        assert torch.equal(batch.indices, draw.indices)
         assert torch.equal(batch.teacher_text, TEXT[batch.labels])
 
 
@@ -81,7 +88,7 @@ def test_a_resumed_run_sees_the_same(views, number):
 
 def test_a_method_that_does_not_ask_gets_no_answers(views):
     batch = next(iter(batches(views, 2, ask=None)(0)))
-    assert batch.teacher_images.shape == (6, 0)
+    assert batch.teacher_images is None
 
 
 def test_features_known_before_are_those_of_the_same_draws(views):
@@ -91,7 +98,9 @@ def test_features_known_before_are_those_of_the_same_draws(views):
         seen = rounds(views, group, 2)
         images = [torch.stack([prepare(v.image()) for v in one]) for one in seen]
         features = torch.stack([backbone(x) for x in images])
-        known.append(Known(torch.tensor(group), features, torch.stack([answer(v) for v in seen])))
+        known.append(
+            CachedFeatures(torch.tensor(group), features, torch.stack([answer(v) for v in seen]))
+        )
     pixels = batches(views, 2)
     features = FeatureBatches(pixels.draws, known, TEXT, LABELS)
     assert len(features) == len(pixels) == 4

@@ -7,16 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from holdfast import registry
+from holdfast import task_history
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import sha256
 from holdfast.models import load_clip
-from holdfast.registry import Learnt, Registry
+from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.weights import digest
 
 
 def learnt(name, *classes, captions=False):
-    return Learnt(
+    return TaskRecord(
         name=name,
         classes=classes,
         templates=("a photo of a {}.", "a {}."),
@@ -37,21 +37,21 @@ def clip(clip_folder):
 @pytest.fixture
 def base(clip):
     weights = digest(clip.model.state_dict())
-    return Registry({"model": "tiny", "pretrained": "", "weights": weights})
+    return TaskHistory({"model": "tiny", "pretrained": "", "weights": weights})
 
 
 @pytest.fixture
 def saved(clip, base, tmp_path):
     """A model with one task."""
-    registry.save(clip, base.with_task(learnt("pets", "cat", "dog")), tmp_path / "one")
+    task_history.save(clip, base.with_task(learnt("pets", "cat", "dog")), tmp_path / "one")
     return tmp_path / "one"
 
 
 def test_what_is_saved_comes_back_and_loads_in_plain_open_clip(saved, base, clip):
-    found = registry.read(saved)
+    found = task_history.read(saved)
     assert found.base == base.base
     [task] = found.tasks
-    assert task.weights == sha256(saved / registry.WEIGHTS)
+    assert task.weights == sha256(saved / task_history.WEIGHTS)
     assert (task.name, task.classes, task.seed) == ("pets", ("cat", "dog"), 3)
     assert task.training_prompts() == ("a photo of a cat.", "a photo of a dog.")
     again = load_clip(f"local-dir:{saved}", device="cpu")
@@ -64,16 +64,16 @@ def test_adding_leaves_the_old_folder_whole(saved, clip):
     with torch.no_grad():
         clip.model.visual.proj.add_(1)
     two = saved.with_name("two")
-    registry.save(clip, registry.read(saved).with_task(learnt("cars", "van", "bus")), two)
+    task_history.save(clip, task_history.read(saved).with_task(learnt("cars", "van", "bus")), two)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-    first, second = registry.read(two).tasks
-    assert first == registry.read(saved).tasks[0]
-    assert second.weights == sha256(two / registry.WEIGHTS) != first.weights
+    first, second = task_history.read(two).tasks
+    assert first == task_history.read(saved).tasks[0]
+    assert second.weights == sha256(two / task_history.WEIGHTS) != first.weights
 
 
 def test_a_folder_that_is_there_is_not_written_over(saved, clip, base):
     with pytest.raises(UsageError, match="exists already"):
-        registry.save(clip, base.with_task(learnt("x", "a", "b")), saved)
+        task_history.save(clip, base.with_task(learnt("x", "a", "b")), saved)
 
 
 def test_a_folder_appears_when_it_is_whole(clip, base, tmp_path, monkeypatch):
@@ -81,64 +81,64 @@ def test_a_folder_appears_when_it_is_whole(clip, base, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "write_json", full)
+        patch.setattr(task_history, "write_json", full)
         with pytest.raises(OSError):
-            registry.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
+            task_history.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
     assert not (tmp_path / "m").exists()
-    registry.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
-    assert registry.read(tmp_path / "m").tasks[0].name == "pets"
+    task_history.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
+    assert task_history.read(tmp_path / "m").tasks[0].name == "pets"
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 def test_a_registry_that_does_not_match_its_weights_is_an_error(saved):
-    weights = load_file(saved / registry.WEIGHTS)
+    weights = load_file(saved / task_history.WEIGHTS)
     weights["visual.proj"] = weights["visual.proj"] + 1
-    kept = (saved / registry.WEIGHTS).read_bytes()
-    save_file(weights, saved / registry.WEIGHTS)
+    kept = (saved / task_history.WEIGHTS).read_bytes()
+    save_file(weights, saved / task_history.WEIGHTS)
     with pytest.raises(HoldfastError, match=r"not those that its tasks\.json describes"):
-        registry.read(saved)
-    (saved / registry.WEIGHTS).unlink()
+        task_history.read(saved)
+    (saved / task_history.WEIGHTS).unlink()
     with pytest.raises(HoldfastError, match=r"not those that its tasks\.json describes"):
-        registry.read(saved)
-    (saved / registry.WEIGHTS).write_bytes(kept)
-    assert registry.read(saved).tasks
+        task_history.read(saved)
+    (saved / task_history.WEIGHTS).write_bytes(kept)
+    assert task_history.read(saved).tasks
 
 
 def test_a_broken_registry_is_one_sentence(saved):
     for text in ("{", "[]", '{"base": {}, "tasks": []}', '{"base": {}, "tasks": [{"name": 1}]}'):
-        (saved / registry.TASKS).write_text(text)
-        with pytest.raises(HoldfastError, match=r"tasks\.json (cannot be read|is no registry)"):
-            registry.read(saved)
+        (saved / task_history.TASKS).write_text(text)
+        with pytest.raises(HoldfastError, match=r"tasks\.json (cannot be read|is no task history)"):
+            task_history.read(saved)
 
 
 def test_find_knows_a_models_folder_and_a_run(saved, tmp_path):
-    assert registry.find(str(saved)) == saved
+    assert task_history.find(str(saved)) == saved
     run = tmp_path / "run"
     shutil.copytree(saved, run / "model")
-    assert registry.find(str(run)) == run / "model"
-    assert registry.find(f"local-dir:{saved}") == saved  # as open_clip spells it
-    assert registry.find("ViT-B-16") is None
-    assert registry.find(str(tmp_path)) is None
+    assert task_history.find(str(run)) == run / "model"
+    assert task_history.find(f"local-dir:{saved}") == saved  # as open_clip spells it
+    assert task_history.find("ViT-B-16") is None
+    assert task_history.find(str(tmp_path)) is None
 
 
 def test_a_task_that_is_there_already_is_refused(saved):
-    known = registry.read(saved)
+    known = task_history.read(saved)
     with pytest.raises(UsageError, match="learnt a task called 'pets' already"):
         known.check_new("PETS")
     known.check_new("cars")
 
 
 def test_classes_that_earlier_tasks_have_too():
-    known = Registry({}, (learnt("pets", "cat", "dog"), learnt("text", "cat", captions=True)))
+    known = TaskHistory({}, (learnt("pets", "cat", "dog"), learnt("text", "cat", captions=True)))
     assert known.shared_classes(("van", "Cat", "dog")) == {"pets": ["Cat", "dog"]}
     assert known.shared_classes(("van", "bus")) == {}
 
 
 def test_scores_are_noted_beside_the_last_task(saved):
-    weights = (saved / registry.WEIGHTS).read_bytes()
-    registry.note_scores(saved, {"test": {"pets": {"top1": 0.5}}})
-    registry.note_scores(saved, {"val": {"pets": {"top1": 0.25}}})
-    [task] = registry.read(saved).tasks
+    weights = (saved / task_history.WEIGHTS).read_bytes()
+    task_history.note_scores(saved, {"test": {"pets": {"top1": 0.5}}})
+    task_history.note_scores(saved, {"val": {"pets": {"top1": 0.25}}})
+    [task] = task_history.read(saved).tasks
     assert task.scores == {"test": {"pets": {"top1": 0.5}}, "val": {"pets": {"top1": 0.25}}}
-    assert (saved / registry.WEIGHTS).read_bytes() == weights
-    assert json.loads((saved / registry.TASKS).read_text())["tasks"][0]["name"] == "pets"
+    assert (saved / task_history.WEIGHTS).read_bytes() == weights
+    assert json.loads((saved / task_history.TASKS).read_text())["tasks"][0]["name"] == "pets"

@@ -8,26 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from holdfast.data.batches import Batch
 from holdfast.data.domains import DomainBatches
 from holdfast.data.views import Renderer, View, Views
 
 Ask = Callable[[Sequence[View]], Tensor]
-
-
-@dataclass
-class TaughtBatch:
-    """Images of one step with the teacher's answers.
-
-    images: (batch, 3, height, width), as the student wants them, or its features (batch, width)
-    where only what follows the backbone learns; teacher_images: (batch, dim), the teacher's
-    embeddings of the same images, empty for a method that does not use them; teacher_text:
-    (batch, dim), those of their labels; labels: (batch,), for what learns from labels themselves.
-    """
-
-    images: Tensor
-    teacher_images: Tensor
-    teacher_text: Tensor
-    labels: Tensor | None = None
 
 
 def numbered(views: Views, index: int, number: int) -> View:
@@ -67,13 +52,13 @@ class ViewBatches:
     def __len__(self) -> int:
         return len(self.draws)
 
-    def __call__(self, start: int = 0) -> Iterator[TaughtBatch]:
+    def __call__(self, start: int = 0) -> Iterator[Batch]:
         for (indices, seen), images in self.renderer.batches(self._drawn(start)):
             # Asked for here and not where views are prepared ahead, which may never be used.
-            answers = self.ask(seen) if self.ask else torch.empty(len(seen), 0)
             place = self.text.device
+            answers = self.ask(seen).to(place) if self.ask else None
             labels = self.labels[indices].to(place)
-            yield TaughtBatch(images.to(place), answers.to(place), self.text[labels], labels)
+            yield Batch(images.to(place), labels, indices, answers, self.text[labels])
 
     def _drawn(self, start: int) -> Iterator[tuple[tuple[Tensor, list[View]], list[View]]]:
         chosen = numbered if self.draws.views else Views.view
@@ -84,16 +69,16 @@ class ViewBatches:
 
 
 @dataclass
-class Known:
+class CachedFeatures:
     """What is known of a domain's stored views, so that no pixel has to be read again.
 
     indices: (n,), places in the list of all images; features: (views, n, width), the student's;
-    answers: (views, n, dim) in half precision, the teacher's, dim 0 where they are not used.
+    answers: (views, n, dim) in half precision, the teacher's; none where they are not used.
     """
 
     indices: Tensor
     features: Tensor
-    answers: Tensor
+    answers: Tensor | None
 
 
 class FeatureBatches:
@@ -104,7 +89,7 @@ class FeatureBatches:
     """
 
     def __init__(
-        self, draws: DomainBatches, known: Sequence[Known], text: Tensor, labels: Tensor
+        self, draws: DomainBatches, known: Sequence[CachedFeatures], text: Tensor, labels: Tensor
     ) -> None:
         self.draws, self.known, self.text = draws, known, text
         self.labels = labels.to(text.device)
@@ -115,18 +100,21 @@ class FeatureBatches:
     def __len__(self) -> int:
         return len(self.draws)
 
-    def __call__(self, start: int = 0) -> Iterator[TaughtBatch]:
+    def __call__(self, start: int = 0) -> Iterator[Batch]:
         place = self.text.device
         for draw in self.draws(start):
             rows = self.rows[draw.indices].split(self.draws.per_domain)
             numbers = draw.numbers.split(self.draws.per_domain)
             drawn = [*zip(self.known, numbers, rows, strict=True)]
             labels = self.labels[draw.indices]
-            yield TaughtBatch(
-                torch.cat([part.features[number, row] for part, number, row in drawn]).to(place),
-                torch.cat([part.answers[number, row] for part, number, row in drawn])
-                .to(place)
-                .float(),
-                self.text[labels],
+            features = [part.features[number, row] for part, number, row in drawn]
+            answers = [
+                part.answers[number, row] for part, number, row in drawn if part.answers is not None
+            ]
+            yield Batch(
+                torch.cat(features).to(place),
                 labels,
+                draw.indices,
+                torch.cat(answers).to(place).float() if answers else None,
+                self.text[labels],
             )

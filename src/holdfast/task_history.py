@@ -21,7 +21,7 @@ LOCAL = "local-dir:"  # how open_clip spells a folder
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TaskRecord:
     """A task that the model has learnt.
 
     templates: sentences with one `{}`; the first trained, all of them evaluate.
@@ -50,7 +50,7 @@ class Learnt:
 
 
 @dataclass(frozen=True)
-class Registry:
+class TaskHistory:
     """What a model has learnt, in order.
 
     base: the model before the first task: `model` and `pretrained` as they were given, and
@@ -58,7 +58,7 @@ class Registry:
     """
 
     base: dict[str, str]
-    tasks: tuple[Learnt, ...] = ()
+    tasks: tuple[TaskRecord, ...] = ()
 
     @property
     def weights(self) -> str:
@@ -83,8 +83,8 @@ class Registry:
                 found[task.name] = both
         return found
 
-    def with_task(self, *tasks: Learnt) -> Registry:
-        """The registry after more tasks."""
+    def with_task(self, *tasks: TaskRecord) -> TaskHistory:
+        """The history after more tasks."""
         return replace(self, tasks=(*self.tasks, *tasks))
 
 
@@ -97,26 +97,26 @@ def find(model: str) -> Path | None:
     return None
 
 
-def read(folder: Path) -> Registry:
-    """The registry of a model's folder.
+def read(folder: Path) -> TaskHistory:
+    """The history of a model's folder.
 
     Raises HoldfastError if it cannot be read, or does not belong to the weights beside it.
     """
     value = read_json(folder / TASKS)
     try:
-        known = {each.name for each in fields(Learnt)}
+        known = {each.name for each in fields(TaskRecord)}
         tasks = []
         for entry in value["tasks"]:
             if set(entry) != known:
                 raise KeyError
             lists = {key: tuple(entry[key]) for key in ("classes", "templates")}
-            tasks.append(Learnt(**entry | lists))
+            tasks.append(TaskRecord(**entry | lists))
         base = {key: str(value["base"][key]) for key in ("model", "pretrained", "weights")}
-        registry = Registry(base, tuple(tasks))
+        history = TaskHistory(base, tuple(tasks))
         expected = tasks[-1].weights
     except (KeyError, TypeError, ValueError, IndexError):
         raise HoldfastError(
-            f"{folder / TASKS} is no registry of this version; give another model's folder."
+            f"{folder / TASKS} is no task history of this version; give another model's folder."
         ) from None
     weights = folder / WEIGHTS
     if not weights.is_file() or sha256(weights) != expected:
@@ -124,13 +124,13 @@ def read(folder: Path) -> Registry:
             f"The weights in {folder} are not those that its {TASKS} describes; restore the "
             "folder from a copy, or make the model again."
         )
-    return registry
+    return history
 
 
-def save(clip: CLIP, registry: Registry, folder: Path) -> None:
+def save(clip: CLIP, history: TaskHistory, folder: Path) -> None:
     """Write a model's folder, which appears when it is whole.
 
-    The hash of the weights goes to the last task of the registry. Raises UsageError if there is
+    The hash of the weights goes to the last task of the history. Raises UsageError if there is
     such a folder already.
     """
     if folder.exists():
@@ -138,20 +138,20 @@ def save(clip: CLIP, registry: Registry, folder: Path) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a start that was killed
     clip.save(partial)
-    last = replace(registry.tasks[-1], weights=sha256(partial / WEIGHTS))
-    write(replace(registry, tasks=(*registry.tasks[:-1], last)), partial)
+    last = replace(history.tasks[-1], weights=sha256(partial / WEIGHTS))
+    write(replace(history, tasks=(*history.tasks[:-1], last)), partial)
     partial.replace(folder)
 
 
-def write(registry: Registry, folder: Path) -> None:
-    """Write the registry beside the weights."""
-    tasks = [asdict(task) for task in registry.tasks]
-    write_json(folder / TASKS, {"base": registry.base, "tasks": tasks})
+def write(history: TaskHistory, folder: Path) -> None:
+    """Write the history beside the weights."""
+    tasks = [asdict(task) for task in history.tasks]
+    write_json(folder / TASKS, {"base": history.base, "tasks": tasks})
 
 
 def note_scores(folder: Path, scores: dict[str, Any]) -> None:
-    """Put what was measured after the last task into the registry."""
-    registry = read(folder)
-    last = registry.tasks[-1]
+    """Put what was measured after the last task into the history."""
+    history = read(folder)
+    last = history.tasks[-1]
     last = replace(last, scores=last.scores | scores)
-    write(replace(registry, tasks=(*registry.tasks[:-1], last)), folder)
+    write(replace(history, tasks=(*history.tasks[:-1], last)), folder)
