@@ -33,9 +33,9 @@ from holdfast.data.teacher_batches import CachedFeatures, FeatureBatches, ViewBa
 from holdfast.data.views import Renderer, Views
 from holdfast.harness import run
 from holdfast.methods.distill import train
-from holdfast.models import load_clip
+from holdfast.models.clip import load_clip
+from holdfast.models.student import Student, StudentTower, load_student
 from holdfast.settings import StageSettings, ViewSettings
-from holdfast.students import Student, StudentTower, load_student
 from holdfast.teachers import LocalTeacher
 from holdfast.train import Batches
 

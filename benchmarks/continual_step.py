@@ -51,7 +51,7 @@ def world() -> World:
     import torch
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
-    from holdfast.models import load_clip
+    from holdfast.models.clip import load_clip
 
     clip = load_clip("ViT-B-32", "random", "cpu", seed=0)
     previous = {name: p.detach().clone() for name, p in clip.model.named_parameters()}
@@ -98,7 +98,7 @@ def ours(asked: Connection, gradients: Path, precision: str) -> None:
 
     from holdfast.data.batches import Batch
     from holdfast.methods import continual
-    from holdfast.models import encode_text, image_features
+    from holdfast.models.text import encode_text, image_features
     from holdfast.settings import ContinualTrainSettings
     from holdfast.train import fit
     from holdfast.weights import adaptive_importance
@@ -146,7 +146,7 @@ def plain(asked: Connection, gradients: Path) -> None:
     import torch
     import torch.nn.functional as F
 
-    from holdfast.models import load_clip
+    from holdfast.models.clip import load_clip
 
     at = world()
     model, tokenizer = at.clip.model, at.clip.tokenizer

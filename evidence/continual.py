@@ -48,10 +48,10 @@ from continual_page import (
 
 import holdfast
 from holdfast import pocket
+from holdfast.builtin import take_validation
 from holdfast.files import read_json, write_json
 from holdfast.pocket.world import CLASSES
 from holdfast.settings import ContinualTrainSettings, ImageSettings, ReplaySettings
-from holdfast.verbs.continual.places import take_validation
 
 PAGE = ROOT / "docs" / "evidence" / "continual.md"
 WORK = work("continual", "clip", "diffusion")

@@ -9,7 +9,7 @@ from typing import Any
 
 from common import judged, points, spread, table
 
-from holdfast.verbs.continual.places import STREAMS
+from holdfast.builtin import STREAMS
 
 ORDERS = {"first": STREAMS["pocket"], "second": STREAMS["pocket-2"]}
 IMAGES = 300  # replay images a task, unless it says otherwise

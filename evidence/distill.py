@@ -28,7 +28,7 @@ from holdfast import pocket
 from holdfast.data.domains import scan_domains
 from holdfast.data.teacher_batches import rounds
 from holdfast.data.views import Views
-from holdfast.models import load_clip
+from holdfast.models.clip import load_clip
 from holdfast.pocket.world import STYLES
 from holdfast.settings import AverageSettings, StageSettings, ViewSettings
 from holdfast.teachers import LocalTeacher

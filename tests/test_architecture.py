@@ -1,6 +1,8 @@
 """The rooms import one way: each only those before it in this list."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import holdfast
@@ -8,6 +10,7 @@ import holdfast
 FLOW = [
     "errors",
     "files",
+    "builtin",
     "progress",
     "settings",
     "device",
@@ -18,7 +21,6 @@ FLOW = [
     "data",
     "models",
     "teachers",
-    "students",
     "losses",
     "weights",
     "averaging",
@@ -36,8 +38,11 @@ SOURCE = Path(holdfast.__file__).parent
 ONLY_IN = {
     "diffusers": {"generation", "pocket"},
     "open_clip": {"models", "pocket", "prompts"},
-    "timm": {"pocket", "students"},
+    "timm": {"models", "pocket"},
 }
+
+# Where a room later in the flow is entered, when a function is called.
+DOORS = {("builtin", "holdfast.pocket"), ("builtin", "holdfast.pocket.world")}
 
 
 def imports(path):
@@ -74,7 +79,7 @@ def test_imports_go_one_way():
         for module, line in imports(path):
             if module.startswith("holdfast."):
                 there = FLOW.index(module.split(".")[1])
-                if there > here:
+                if there > here and (path.stem, module) not in DOORS:
                     wrong.append(f"{path.name}:{line} imports {module}")
     assert not wrong
 
@@ -88,6 +93,18 @@ def test_the_report_sees_only_records():
     for path in (SOURCE / "report").glob("*.py"):
         rooms = {m.split(".")[1] for m, _ in imports(path) if m.startswith("holdfast.")}
         assert rooms <= {"errors", "files", "report"}
+
+
+def test_the_embedded_world_has_one_door():
+    for path in files():
+        entered = [m for m, _ in imports(path) if m.startswith("holdfast.pocket")]
+        assert not entered or room_of(path) in ("builtin", "pocket"), path
+
+
+def test_the_names_of_what_comes_along_are_quickly_known():
+    code = "import sys, holdfast.builtin; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not {"numpy", "torch", "PIL"} & {*found.stdout.split()} and found.stdout
 
 
 def test_each_heavy_library_stays_in_its_room():

@@ -11,7 +11,6 @@ from holdfast.data.domains import scan_domains
 from holdfast.data.streams import read_stream
 from holdfast.pocket.world import STYLES
 from holdfast.settings import DemoSettings
-from holdfast.verbs.continual.places import DATASETS
 from holdfast.verbs.distill.run import distill
 from holdfast.verbs.distill.trials import plan_trials
 
@@ -36,7 +35,7 @@ def test_the_folder_names_the_method(monkeypatch, tmp_path):
 def test_the_stream_of_the_demo_is_all_of_pocket(monkeypatch, tmp_path):
     monkeypatch.setattr(demo, "continual_run", kept)
     settings, _ = demo.demo(DemoSettings("continual", tmp_path))
-    tasks = read_stream(settings.stream, DATASETS)
+    tasks = read_stream(settings.stream)
     assert [task.name for task in tasks] == ["letters", "textures", "digits", "shapes", "things"]
     assert {task.per_class for task in tasks} == {demo.PICTURES}
     assert (settings.model, settings.generator) == ("pocket", "pocket")

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from tests.tiny import diffusion_folder, siglip_folder
 
 from holdfast.cli import main
-from holdfast.models import load_clip
+from holdfast.models.clip import load_clip
 
 QUICK = [
     *("--images.steps", "1", "--images.per_class", "2", "--images.batch_size", "2"),

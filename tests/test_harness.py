@@ -7,9 +7,9 @@ from torch import nn
 
 from holdfast.averaging import BestTracker, RunningAverage, SWADTracker
 from holdfast.harness import Fold, load, measured
-from holdfast.models import head_of
+from holdfast.models.classifier import head_of
+from holdfast.models.student import Student
 from holdfast.settings import AverageSettings
-from holdfast.students import Student
 
 
 @pytest.fixture(scope="module")

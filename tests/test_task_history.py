@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from holdfast import task_history
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import sha256
-from holdfast.models import load_clip
+from holdfast.models.clip import load_clip
 from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.weights import digest
 

@@ -17,17 +17,17 @@ from tests import tiny
 from tests.test_cli import error_of
 
 import holdfast
-from holdfast import names, task_history, train
+from holdfast import builtin, names, task_history, train
 from holdfast.cli import main
 from holdfast.data.batches import evaluation_batches
 from holdfast.data.captions import read_pairs
-from holdfast.data.streams import TaskSource, open_task
+from holdfast.data.streams import TaskSource, find_stream, open_source, open_task
 from holdfast.metrics import score, stream_metrics
-from holdfast.models import Classifier, load_clip, text_head
+from holdfast.models.classifier import Classifier, text_head
+from holdfast.models.clip import load_clip
 from holdfast.pocket.world import CLASSES
 from holdfast.settings import ContinualTrainSettings
 from holdfast.verbs.continual import gate, scores
-from holdfast.verbs.continual.places import STREAMS, open_source, sources_of
 from holdfast.weights import interpolate
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
@@ -674,12 +674,12 @@ def test_a_run_is_not_continued_with_another_stream(streamed, tasks, options, mo
 
 
 def test_the_streams_of_the_embedded_world():
-    for name in STREAMS:
-        sources = sources_of(Path(name))
+    for name in builtin.STREAMS:
+        sources = find_stream(Path(name))
         assert sorted(s.place for s in sources) == [
             f"pocket:{task}" for task in ("digits", "letters", "shapes", "textures", "things")
         ]
-    assert len({tuple(order) for order in STREAMS.values()}) == len(STREAMS) >= 2
+    assert len({tuple(order) for order in builtin.STREAMS.values()}) == len(builtin.STREAMS) >= 2
 
 
 def test_data_sets_are_drawn_once_and_digits_have_validation_images(tmp_path):

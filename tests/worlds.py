@@ -57,13 +57,13 @@ def small_world(data: Path, store: Path, **changes):
     from holdfast.data.teacher_batches import rounds
     from holdfast.data.views import Views
     from holdfast.harness import World
+    from holdfast.teachers import open_teacher
     from holdfast.teachers.store import EmbeddingStore
     from holdfast.verbs.distill.run import asking, towers
-    from holdfast.verbs.teacher import load_teacher
 
     settings = small_settings(data, **changes)
     domains = scan_domains(data)
-    teacher = load_teacher(settings, "cpu")
+    teacher = open_teacher(settings, "cpu")
     kept = EmbeddingStore(store, teacher)
     views = Views(domains.images.paths, settings.view, 0)
     kept.fill(*rounds(views, range(len(views)), max(1, settings.views)))

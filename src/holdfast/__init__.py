@@ -20,7 +20,7 @@ from holdfast.errors import HoldfastError, UsageError
 
 if TYPE_CHECKING:
     from holdfast.generation import Estimate
-    from holdfast.models import Classifier
+    from holdfast.models.classifier import Classifier
     from holdfast.verbs import Evaluation, QueryPlan
 
 __all__ = [
@@ -111,9 +111,9 @@ def continual_run(stream: Path | str, out: Path | str, **options: Any) -> dict[s
 
 def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
     """A saved classifier; its `predict(images)` gives names and probabilities."""
-    from holdfast import students
+    from holdfast.models import classifier
 
-    return students.load_classifier(folder, device)
+    return classifier.load_classifier(folder, device)
 
 
 def several(names: Names | str) -> list[str]:

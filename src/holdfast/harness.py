@@ -36,11 +36,12 @@ from holdfast.data.teacher_batches import Ask, CachedFeatures, FeatureBatches, V
 from holdfast.data.views import Renderer, View, Views
 from holdfast.files import atomic_write, derive_seed
 from holdfast.losses import cross_entropy
-from holdfast.models import Classifier, Head, Tower
+from holdfast.models.classifier import Classifier, Head
+from holdfast.models.student import Student
+from holdfast.models.tower import Tower
 from holdfast.progress import progress
 from holdfast.runs import Records
 from holdfast.settings import DistillSettings, StageSettings
-from holdfast.students import Student
 from holdfast.train import Batches
 
 BATCH = 128  # images at once where nothing learns

@@ -13,10 +13,10 @@ from typing import Any
 
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, sha256, write_json
-from holdfast.models import CLIP
+from holdfast.models.clip import CLIP, WEIGHTS
 from holdfast.names import comparable
 
-TASKS, WEIGHTS = "tasks.json", "open_clip_model.safetensors"
+TASKS = "tasks.json"
 LOCAL = "local-dir:"  # how open_clip spells a folder
 
 

@@ -12,8 +12,6 @@ from holdfast.data.folders import fingerprint
 from holdfast.data.streams import open_task, read_stream, task_name, training_settings
 from holdfast.errors import HoldfastError, UsageError
 
-DATASETS = ("pocket:digits", "pocket:letters")
-
 
 def paint(path, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +52,7 @@ tasks:
     per_class: 7
 """,
     )
-    digits, pets, again, letters = read_stream(stream, DATASETS)
+    digits, pets, again, letters = read_stream(stream)
     assert (digits.name, digits.place, digits.is_dataset) == ("digits", "pocket:digits", True)
     assert (pets.name, pets.place, pets.is_dataset) == ("pets", str(task), False)
     assert again.train == {"learning_rate": 5e-5, "steps": 30}  # YAML reads 5e-5 as text
@@ -64,7 +62,7 @@ tasks:
 
 def test_json_and_a_bare_list_are_streams_too(task):
     stream = write(task.parent, json.dumps(["pets", {"dataset": "pocket:digits"}]), "s.json")
-    assert [each.name for each in read_stream(stream, DATASETS)] == ["pets", "digits"]
+    assert [each.name for each in read_stream(stream)] == ["pets", "digits"]
 
 
 @pytest.mark.parametrize(
@@ -95,12 +93,12 @@ def test_json_and_a_bare_list_are_streams_too(task):
 )
 def test_what_is_wrong_with_a_stream_is_one_sentence(task, text, message):
     with pytest.raises(UsageError, match=message):
-        read_stream(write(task.parent, text), DATASETS)
+        read_stream(write(task.parent, text))
 
 
 def test_a_missing_stream_file_is_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        read_stream(tmp_path / "none.yaml", DATASETS)
+        read_stream(tmp_path / "none.yaml")
 
 
 def test_settings_of_a_task_have_the_types_of_the_settings():

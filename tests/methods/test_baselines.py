@@ -11,7 +11,7 @@ from holdfast.harness import Fold
 from holdfast.losses import covariance_loss, variance_loss
 from holdfast.methods import baselines
 from holdfast.methods.baselines import BASELINES, Learner, probabilities, regularised, supervised
-from holdfast.models import Head
+from holdfast.models.classifier import Head
 from holdfast.settings import BaselineSettings
 
 

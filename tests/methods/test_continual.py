@@ -12,7 +12,8 @@ from holdfast.data.folders import read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.methods import continual
 from holdfast.methods.continual import learn, objective, static_importance, teach
-from holdfast.models import encode_text, image_features, load_clip
+from holdfast.models.clip import load_clip
+from holdfast.models.text import encode_text, image_features
 from holdfast.names import from_names
 from holdfast.settings import ContinualTrainSettings
 from holdfast.train import fit

@@ -22,7 +22,8 @@ from holdfast.methods.transfer import (
     spread,
     sweep,
 )
-from holdfast.models import CLIP, Classifier, Head, load_clip, text_head
+from holdfast.models.classifier import Classifier, Head, text_head
+from holdfast.models.clip import CLIP, load_clip
 from holdfast.names import from_names
 from holdfast.settings import TrainSettings
 

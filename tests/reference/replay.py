@@ -30,17 +30,12 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from holdfast import models
 from holdfast.data.batches import Batch
 from holdfast.methods import continual, distill, transfer
-from holdfast.models import (
-    CLIP,
-    Classifier,
-    Head,
-    encode_text,
-    image_features,
-    prompt_lengths,
-)
+from holdfast.models import text as text_models
+from holdfast.models.classifier import Classifier, Head
+from holdfast.models.clip import CLIP
+from holdfast.models.text import encode_text, image_features, prompt_lengths
 from holdfast.names import from_names
 from holdfast.settings import ContinualTrainSettings, Optimisation, TrainSettings
 from holdfast.train import fit, learning_rate
@@ -236,7 +231,7 @@ COLUMNS = (
 
 
 def whole_vectors(model: Any, tokens: Tensor) -> Tensor:
-    """`models.prompt_lengths`, rounded up."""
+    """`prompt_lengths`, rounded up."""
     lengths = prompt_lengths(model, tokens)
     assert lengths is not None
     return (lengths + -lengths % VECTOR).clamp(max=tokens.shape[1])
@@ -246,7 +241,7 @@ def replay_continual(record: Record, fit_rounding: bool = False) -> Replay:
     """One task of GIFT, by what the record's `args` ask for."""
     args = ast.literal_eval(str(record["args"]))
     if args["distill"] and not args["ita"]:
-        with patch.object(models, "prompt_lengths", whole_vectors):
+        with patch.object(text_models, "prompt_lengths", whole_vectors):
             return replay_task(record, args, fit_rounding)
     return replay_task(record, args, fit_rounding)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.models import load_clip
+from holdfast.models.clip import load_clip
 from holdfast.settings import TeacherSettings
 from holdfast.teachers import LocalTeacher, open_teacher
 

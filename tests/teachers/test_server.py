@@ -21,12 +21,11 @@ from PIL import Image
 
 from holdfast.cli import main
 from holdfast.errors import HoldfastError
-from holdfast.models import load_clip
+from holdfast.models.clip import load_clip
 from holdfast.settings import ServeSettings, TeacherSettings
 from holdfast.teachers import LocalTeacher, open_teacher, server
 from holdfast.teachers.store import EmbeddingStore
 from holdfast.verbs.serve import served_name
-from holdfast.verbs.teacher import load_teacher
 
 PROMPTS = ["a photo of a cat.", "été 犬 🐕", "", "long " * 100]
 
@@ -54,7 +53,7 @@ def address():
 
 @pytest.fixture(scope="module")
 def local():
-    return load_teacher(TeacherSettings("pocket"), "cpu")
+    return open_teacher(TeacherSettings("pocket"), "cpu")
 
 
 def png(**changes):

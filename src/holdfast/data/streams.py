@@ -13,12 +13,13 @@ itself. A split holds class folders, or images with captions (see `holdfast.data
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from holdfast import names
+from holdfast import builtin, names
+from holdfast.builtin import is_dataset
 from holdfast.data.captions import has_captions, scan_captions
 from holdfast.data.folders import LabelledImages, scan, without_images
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
@@ -31,7 +32,6 @@ SPLITS = {
     "val": ("val", "valid", "validation"),
     "test": ("test",),
 }
-DATASET = ":"  # a data set's name is its family and its own, `pocket:digits`
 TEMPLATE = "a photo of a {}."
 
 
@@ -55,33 +55,35 @@ class TaskSource:
         return is_dataset(self.place)
 
 
-def is_dataset(place: str) -> bool:
-    """Whether a place is a data set's name and no folder."""
-    return DATASET in place and not Path(place).exists()
-
-
 def task_name(place: str) -> str:
     """What a task is called if nobody says otherwise: its folder, or its data set."""
-    return place.partition(DATASET)[2] if is_dataset(place) else Path(place).absolute().name
+    return place.partition(":")[2] if is_dataset(place) else Path(place).absolute().name
 
 
-def check_place(place: str, datasets: Collection[str]) -> None:
-    """Raise UsageError for a data set that is not one of `datasets` and for a missing folder."""
-    if is_dataset(place):
-        if place not in datasets:
-            raise UsageError(
-                f"There is no data set {place!r}{did_you_mean(place, datasets)}; give one of "
-                f"{', '.join(datasets)}, or a folder."
-            )
-    elif not Path(place).is_dir():
-        raise UsageError(f"The task's folder {place!r} does not exist.")
+def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
+    """A task's splits; a data set is drawn into a folder below `root` unless it is there.
+
+    learnt, and what is raised: see `open_task`.
+    """
+    folder = Path(source.place)
+    if source.is_dataset:
+        folder = builtin.dataset(source.place, root, source.per_class)
+    return open_task(source.name, folder, source.templates, learnt)
 
 
-def read_stream(path: Path, datasets: Collection[str]) -> list[TaskSource]:
+def find_stream(stream: Path) -> list[TaskSource]:
+    """The tasks of a built-in stream, or of a stream file (see `read_stream`)."""
+    known = None if stream.is_file() else builtin.stream(str(stream))
+    if known is None:
+        return read_stream(stream)
+    return [TaskSource(task_name(place), place) for place in known]
+
+
+def read_stream(path: Path) -> list[TaskSource]:
     """The tasks of a stream file, in its order; folders are relative to the file.
 
-    datasets: the names that can stand for a folder. Raises UsageError, naming the task, for what
-    cannot be read, unknown keys, data sets and settings, missing folders and names given twice.
+    Raises UsageError, naming the task, for what cannot be read, unknown keys, data sets and
+    settings, missing folders and names given twice.
     """
     import yaml
 
@@ -108,7 +110,7 @@ def read_stream(path: Path, datasets: Collection[str]) -> list[TaskSource]:
     for number, entry in enumerate(listed, 1):
         try:
             task = _task(entry, path.parent)
-            check_place(task.place, datasets)
+            builtin.check_place(task.place)
         except UsageError as error:
             raise UsageError(f"{path}, task {number}: {error}") from None
         tasks.append(task)
@@ -132,7 +134,7 @@ def _task(entry: Any, root: Path) -> TaskSource:
         place = str((root / str(entry.pop("folder"))).absolute())
     else:
         place = str(entry.pop("dataset"))
-        if DATASET not in place:
+        if ":" not in place:
             raise UsageError(f"There is no data set {place!r}; a folder is given as `folder`.")
     if "name" in entry and not str(entry["name"] or "").strip():
         raise UsageError("A task's name is empty; write one, or leave `name` out.")
@@ -204,6 +206,13 @@ class Task:
     def classes(self) -> ClassNames:
         """The classes that training tells apart."""
         return self.train.classes
+
+    def splits(self) -> Iterator[tuple[str, LabelledImages]]:
+        """(name, images) of each split that there is: train, val, test."""
+        for split in SPLITS:
+            images = getattr(self, split)
+            if images is not None:
+                yield split, images
 
     def training_prompts(self) -> list[str]:
         """One for each class."""

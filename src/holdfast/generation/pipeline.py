@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from holdfast import builtin
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.settings import DrawSettings
@@ -85,6 +86,7 @@ class Pipeline:
 def find(generator: str) -> list[Source]:
     """The pipelines named in a comma-separated list, pinned but not loaded.
 
+    generator: folders, hub ids (`id@revision` pins one) and built-in names.
     Raises UsageError for what is neither a folder nor a hub id, HoldfastError for what is missing.
     """
     whole = Path(generator).expanduser().is_dir()  # a folder's name may hold a comma
@@ -96,6 +98,7 @@ def find(generator: str) -> list[Source]:
 
 
 def _find_one(place: str) -> Source:
+    place = builtin.generator(place) or place
     folder = Path(place).expanduser()
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():

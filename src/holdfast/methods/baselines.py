@@ -16,9 +16,9 @@ from holdfast.data.batches import Batch
 from holdfast.files import derive_seed
 from holdfast.harness import Fold
 from holdfast.losses import clip_logits, covariance_loss, cross_entropy, kl_loss, variance_loss
-from holdfast.models import Classifier, Head, head_of
+from holdfast.models.classifier import Classifier, Head, head_of
+from holdfast.models.student import Student
 from holdfast.settings import StageSettings
-from holdfast.students import Student
 from holdfast.train import Batches, Objective, fit
 from holdfast.weights import interpolate
 

@@ -37,7 +37,8 @@ from holdfast.losses import (
     kl_loss,
     multi_positive_targets,
 )
-from holdfast.models import CLIP, encode_text, image_features, text_features
+from holdfast.models.clip import CLIP
+from holdfast.models.text import encode_text, image_features, text_features
 from holdfast.progress import progress
 from holdfast.settings import ContinualTrainSettings
 from holdfast.train import Objective, fit

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from holdfast.data.batches import Batch
 from holdfast.harness import Fold
 from holdfast.losses import cosine_loss
-from holdfast.models import Classifier, Head, head_of
+from holdfast.models.classifier import Classifier, Head, head_of
+from holdfast.models.student import Student
 from holdfast.settings import Optimisation
-from holdfast.students import Student
 from holdfast.train import Batches, Callback, Objective, fit
 
 

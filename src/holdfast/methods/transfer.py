@@ -21,7 +21,8 @@ from holdfast.data.batches import Batch, TrainingBatches
 from holdfast.data.folders import LabelledImages, subset
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
-from holdfast.models import CLIP, Classifier
+from holdfast.models.classifier import Classifier
+from holdfast.models.clip import CLIP
 from holdfast.progress import progress
 from holdfast.settings import Optimisation, TrainSettings
 from holdfast.train import Objective, fit

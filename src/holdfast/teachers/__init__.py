@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast.models import load_clip
+from holdfast.models.clip import load_clip
 from holdfast.settings import TeacherSettings
 from holdfast.teachers.file import FileTeacher, write_embeddings
 from holdfast.teachers.http import HTTPTeacher

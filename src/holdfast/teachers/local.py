@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from holdfast.models import CLIP, encode_text
+from holdfast.models.clip import CLIP
+from holdfast.models.text import encode_text
 from holdfast.teachers.teacher import normalised
 
 if TYPE_CHECKING:

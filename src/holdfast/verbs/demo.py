@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast import pocket
+from holdfast import builtin
 from holdfast.files import write_json
-from holdfast.models import Classifier
-from holdfast.pocket.world import STYLES
+from holdfast.models.classifier import Classifier
 from holdfast.settings import (
     ContinualRunSettings,
     ContinualTrainSettings,
@@ -26,7 +25,6 @@ from holdfast.settings import (
     TransferSettings,
     ViewSettings,
 )
-from holdfast.verbs.continual.places import FAMILY, STREAMS
 from holdfast.verbs.continual.run import run as continual_run
 from holdfast.verbs.distill import distill
 from holdfast.verbs.transfer import transfer
@@ -49,7 +47,7 @@ def demo_transfer(settings: DemoSettings, out: Path) -> tuple[TransferSettings, 
     """From ten class names to a verdict on real digits."""
     real = out / "real-digits"
     if not (real / "classes.json").exists():
-        pocket.write_task("digits", real, None, "all")
+        builtin.write_images("pocket:digits", real, split="all")
     run = TransferSettings(
         names=[str(real / "classes.json")],
         out=out / "run",
@@ -71,9 +69,11 @@ def demo_distill(settings: DemoSettings, out: Path) -> tuple[DistillSettings, di
 
     Both are measured on a fifth style, which the student never saw.
     """
-    for style in STYLES:
-        if not (out / "things" / style / "classes.json").exists():
-            pocket.write_task(f"things/{style}", out / "things" / style, THINGS, "test")
+    for name in builtin.datasets():
+        family, _, style = name.partition("/")
+        folder = out / "things" / style
+        if family == "pocket:things" and style and not (folder / "classes.json").exists():
+            builtin.write_images(name, folder, THINGS)
     run = DistillSettings(
         data=out / "things",
         out=out / "run",
@@ -102,8 +102,8 @@ def demo_continual(
 ) -> tuple[ContinualRunSettings, dict[str, Any]]:
     """Five tasks one after the other, with drawn images that stand for what was learnt before."""
     stream = out / "stream.json"
-    tasks = [{"dataset": f"{FAMILY}{t}", "per_class": PICTURES} for t in STREAMS["pocket"]]
-    write_json(stream, tasks)
+    places = builtin.stream("pocket") or ()
+    write_json(stream, [{"dataset": place, "per_class": PICTURES} for place in places])
     run = ContinualRunSettings(
         stream=stream,
         out=out / "run",

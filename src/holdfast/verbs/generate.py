@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from holdfast import names, pocket
+from holdfast import names
 from holdfast.generation import Estimate, estimate, generate_images
 from holdfast.generation.pipeline import find
 from holdfast.prompts import prompts_for
@@ -18,7 +18,7 @@ def generate(settings: GenerateSettings, descriptions: Path | None = None) -> Pa
     descriptions: where to keep what a language model writes; `settings.out` by default.
     """
     classes = names.from_arguments(settings.names)
-    source = generators(settings.generator)
+    source = settings.generator
     find(source)  # before a language model is asked for anything
     seed, device = settings.seed, settings.device
     counts = [settings.images.per_class] * len(classes)
@@ -31,9 +31,3 @@ def generate(settings: GenerateSettings, descriptions: Path | None = None) -> Pa
         classes, prompts, counts, settings.out, source, settings.images, seed=seed, device=device
     )
     return settings.out
-
-
-def generators(generator: str) -> str:
-    """The list of pipelines with `pocket` replaced by its folder."""
-    parts = [part.strip() for part in generator.split(",")]
-    return ",".join(str(pocket.path("diffusion")) if p == "pocket" else p for p in parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from holdfast import pocket
 from holdfast.data.batches import Batch, evaluation_batches
 from holdfast.data.folders import UnreadableImage, find_images, read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, write_json
 from holdfast.metrics import Scores, Verdict, decide, is_correct, score
-from holdfast.models import CLIP, Classifier, load_clip, text_head
+from holdfast.models.classifier import Classifier, load_classifier, text_head
+from holdfast.models.clip import load_clip
 from holdfast.names import ClassNames
 from holdfast.progress import progress
 from holdfast.settings import EvaluateSettings, PredictSettings
-from holdfast.students import load_classifier
 
 logger = logging.getLogger(__name__)
-
-
-def load(model: str, pretrained: str, device: str, seed: int) -> CLIP:
-    """`load_clip`, with `pocket` for the embedded model."""
-    name = f"local-dir:{pocket.path('clip')}" if model == "pocket" else model
-    clip = load_clip(name, pretrained, device, seed)
-    return replace(clip, name="pocket") if model == "pocket" else clip
 
 
 @dataclass(frozen=True)
@@ -77,7 +69,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 def zero_shot(run: Path, classes: ClassNames, device: str) -> Classifier:
     """The model that a run started from, with its zero-shot head."""
     settings = read_json(run / "settings.json")
-    clip = load(settings["model"], settings["pretrained"], device, settings["seed"])
+    clip = load_clip(settings["model"], settings["pretrained"], device, settings["seed"])
     return Classifier(clip, text_head(clip, read_json(run / "prompts.json")), classes).eval()
 
 

@@ -7,9 +7,9 @@ import logging
 import os
 from pathlib import Path
 
+from holdfast.models.clip import load_clip
 from holdfast.settings import ServeSettings
 from holdfast.teachers import LocalTeacher
-from holdfast.verbs.measure import load
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def serve(settings: ServeSettings) -> None:
                 "or leave --host away to serve this machine only.",
                 settings.host,
             )
-        teacher = LocalTeacher(load(settings.model, settings.pretrained, settings.device, 0))
+        teacher = LocalTeacher(load_clip(settings.model, settings.pretrained, settings.device, 0))
         name = served_name(settings.model)
         service = application(teacher, name, settings, key)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -42,14 +42,15 @@ from holdfast.methods.transfer import (
     sweep,
 )
 from holdfast.metrics import Scores, decide, domain_gap, feature_diversity, is_correct, score
-from holdfast.models import Classifier, Tower, read_weights, text_head
+from holdfast.models.classifier import Classifier, text_head
+from holdfast.models.clip import load_clip
+from holdfast.models.tower import Tower, read_weights
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates, prompts_for
 from holdfast.report import write_report
 from holdfast.runs import Records, alone, check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import GenerateSettings, PromptSettings, TrainSettings, TransferSettings
-from holdfast.verbs.generate import generate, generators
-from holdfast.verbs.measure import load
+from holdfast.verbs.generate import generate
 from holdfast.weights import Weights, digest
 
 # Held-out images for `--alpha auto` are asked for in other words than the training images.
@@ -82,9 +83,9 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
     real = scan(settings.evaluate, classes) if settings.evaluate else None
     if settings.dry_run:
         return cost(settings)
-    clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
+    clip = load_clip(settings.model, settings.pretrained, settings.device, settings.seed)
     if own is None:
-        find(generators(settings.generator))
+        find(settings.generator)
     settings = resolved(settings, classes)
     run = open_run(settings.out, settings, FREE)
 

@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from holdfast import task_history
-from holdfast.data.streams import Task
+from holdfast.data.streams import Task, open_source
 from holdfast.files import write_json
+from holdfast.models.clip import load_clip
 from holdfast.report import write_report
 from holdfast.runs import Records, alone, environment, plain
 from holdfast.settings import ContinualAddSettings
 from holdfast.task_history import TaskRecord
 from holdfast.verbs.continual import step as steps
-from holdfast.verbs.continual.places import held_out_sources, open_source
+from holdfast.verbs.continual.places import held_out_sources
 from holdfast.verbs.continual.scores import Exam, exam, measure
 from holdfast.verbs.continual.start import open_model
 from holdfast.verbs.continual.verdict import conclude_added
-from holdfast.verbs.measure import load
 
 
 @alone
@@ -39,7 +39,7 @@ def add(settings: ContinualAddSettings) -> dict[str, Any]:
         vocabulary = words(known.tasks)
         clip, _ = open_model(settings)
         before = measure(clip, exams, vocabulary, settings.train)
-        clip = load(f"local-dir:{step.model}", "", settings.device, settings.seed)
+        clip = load_clip(f"local-dir:{step.model}", "", settings.device, settings.seed)
         after = measure(clip, exams, vocabulary, settings.train)
         task_history.note_scores(step.model, {"before": before, "after": after})
     result = plain(

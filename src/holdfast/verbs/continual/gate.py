@@ -8,7 +8,7 @@ from typing import Any
 
 from holdfast.data.replay import images_of
 from holdfast.errors import HoldfastError
-from holdfast.models import CLIP
+from holdfast.models.clip import CLIP
 from holdfast.settings import ContinualTrainSettings
 from holdfast.verbs.continual.replay import ReplayImages
 from holdfast.verbs.continual.scores import Exam, measure

@@ -11,7 +11,8 @@ from holdfast import names, task_history
 from holdfast.data.folders import LabelledImages
 from holdfast.data.streams import Task, TaskSource
 from holdfast.files import derive_seed, read_json, write_json
-from holdfast.models import CLIP, read_weights
+from holdfast.models.clip import CLIP
+from holdfast.models.tower import read_weights
 from holdfast.runs import peak_memory, plain
 from holdfast.settings import ContinualRunSettings
 from holdfast.task_history import TaskHistory, TaskRecord

@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from holdfast import names
+from holdfast import builtin, names
 from holdfast.data.captions import read_pairs
 from holdfast.data.replay import BASE, Source, coverage, draw_prompts, images_of
 from holdfast.errors import UsageError
 from holdfast.files import derive_seed
 from holdfast.generation import generate_images
 from holdfast.generation.pipeline import find
-from holdfast.pocket.world import CLASSES
 from holdfast.prompts import expand_templates, imagenet_names
 from holdfast.settings import ContinualAddSettings, ReplaySettings
 from holdfast.task_history import TaskHistory
-from holdfast.verbs.generate import generators
 
 BASES = ("imagenet", "pocket")
 
@@ -81,11 +79,11 @@ def pairs_digest(settings: ReplaySettings) -> str:
 
 
 def base_names(given: str) -> tuple[str, ...]:
-    """ImageNet's names, those of pocket's things, or the names of a file."""
+    """ImageNet's names, those of a built-in world, or the names of a file."""
     if given == "imagenet":
         return tuple(imagenet_names())
-    if given == "pocket":
-        return CLASSES["things"]
+    if (known := builtin.class_names(given)) is not None:
+        return known
     if Path(given).is_file():
         return names.read(Path(given)).names
     raise UsageError(f"The names {given!r} are no file; give one, or `imagenet` or `pocket`.")
@@ -104,7 +102,7 @@ def replay_images(
         return ReplayImages([path for path, _ in pairs], [text for _, text in pairs], sources)
     draw = draw_prompts(sources, replay.images, replay.draw, derive_seed(seed, "prompts"))
     classes = names.from_names(draw.prompts)
-    generator = generators(settings.generator)
+    generator = settings.generator
     folder = out / "replay"
     if replay.cache is not None:
         what = [draw.prompts, draw.counts, [str(s) for s in find(generator)], seed]

@@ -20,23 +20,21 @@ from typing import Any
 
 from holdfast import names, task_history
 from holdfast.data.folders import fingerprint
-from holdfast.data.streams import Task, TaskSource
+from holdfast.data.streams import Task, TaskSource, find_stream, open_source
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
-from holdfast.models import CLIP
+from holdfast.models.clip import CLIP, load_clip
 from holdfast.report import write_report
 from holdfast.runs import Records, alone, check_inputs, environment, open_run, peak_memory, plain
 from holdfast.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.verbs.continual import step as steps
 from holdfast.verbs.continual.joint import JOINT, learn_jointly
 from holdfast.verbs.continual.matrix import Rows, matrices, write_csv
-from holdfast.verbs.continual.places import open_source, sources_of
 from holdfast.verbs.continual.plans import PLANS
 from holdfast.verbs.continual.scores import Exam, exam, measure
 from holdfast.verbs.continual.start import FREE, GATE, check_generator, known_tasks, open_model
 from holdfast.verbs.continual.start import check as check_task
 from holdfast.verbs.continual.verdict import conclude, several
-from holdfast.verbs.measure import load
 
 ZERO_SHOT = "zero-shot"
 FREE_IN_RUN = (*FREE, *GATE, "split")  # each task checks for itself what it depends on
@@ -50,7 +48,7 @@ def run(settings: ContinualRunSettings) -> dict[str, Any]:
     Everything is kept in `settings.out`; run again with the same settings, it goes on where it
     stopped. Returns what `result.json` holds.
     """
-    sources = sources_of(settings.stream)
+    sources = find_stream(settings.stream)
     check(settings, sources)
     out = settings.out
     clip, known = open_model(settings)
@@ -175,7 +173,9 @@ class Bench:
         """Scores of a model's folder, which are also put into its task history."""
         weights = task_history.read(model).tasks[-1].weights
         place = f"local-dir:{model}"
-        found = self.row(model.parent, weights, lambda: load(place, "", self.settings.device, 0))
+        found = self.row(
+            model.parent, weights, lambda: load_clip(place, "", self.settings.device, 0)
+        )
         task_history.note_scores(model, {self.settings.split: found})
         return found
 

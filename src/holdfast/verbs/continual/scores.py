@@ -14,7 +14,8 @@ from holdfast.data.batches import ImageDataset, evaluation_batches
 from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError
 from holdfast.metrics import CALIBRATION_BINS, check_finite
-from holdfast.models import CLIP, class_means, encode_text, image_features
+from holdfast.models.clip import CLIP
+from holdfast.models.text import class_means, encode_text, image_features
 from holdfast.names import comparable
 from holdfast.progress import progress
 from holdfast.settings import ContinualTrainSettings

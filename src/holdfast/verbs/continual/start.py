@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from holdfast import task_history
+from holdfast import builtin, task_history
 from holdfast.data.replay import BASE
-from holdfast.data.streams import TaskSource, check_place, is_dataset, task_name
+from holdfast.data.streams import TaskSource, is_dataset, task_name
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.generation.pipeline import find
 from holdfast.methods.continual import replays
-from holdfast.models import CLIP
+from holdfast.models.clip import CLIP, load_clip
 from holdfast.names import comparable
 from holdfast.settings import ContinualAddSettings, ContinualRunSettings, ContinualTrainSettings
 from holdfast.task_history import LOCAL, TaskHistory
-from holdfast.verbs.continual.places import DATASETS, held_out_sources
+from holdfast.verbs.continual.places import held_out_sources
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay, training
 from holdfast.verbs.continual.replay import BASES, count, known_sources
-from holdfast.verbs.generate import generators
-from holdfast.verbs.measure import load
 from holdfast.weights import digest
 
 # What may change when a task goes on: how fast it is done, and where things are kept. The model is
@@ -41,7 +39,7 @@ def check(
     settings: ContinualAddSettings, source: TaskSource, known: TaskHistory | None
 ) -> ContinualTrainSettings:
     """The settings that the task trains with; UsageError for what can be known to be wrong."""
-    check_place(source.place, DATASETS)
+    builtin.check_place(source.place)
     if source.per_class is not None and not source.is_dataset:
         raise UsageError("per_class is for data sets; a folder is used as a whole.")
     if known is not None:
@@ -85,7 +83,7 @@ def check_generator(settings: ContinualAddSettings, train: ContinualTrainSetting
     if PLANS[settings.method].replay not in DRAWN or not needs_replay(train):
         return
     if settings.replay.folder is None:
-        find(generators(settings.generator))
+        find(settings.generator)
 
 
 def check_follows(
@@ -148,7 +146,7 @@ def open_model(
     folder = task_history.find(settings.model)
     if folder is not None:
         known = task_history.read(folder)
-        return load(f"{LOCAL}{folder}", "", settings.device, settings.seed), known
-    clip = load(settings.model, settings.pretrained, settings.device, settings.seed)
+        return load_clip(f"{LOCAL}{folder}", "", settings.device, settings.seed), known
+    clip = load_clip(settings.model, settings.pretrained, settings.device, settings.seed)
     base = {"model": lasting(settings.model), "pretrained": settings.pretrained}
     return clip, TaskHistory(base | {"weights": digest(clip.model.state_dict())})

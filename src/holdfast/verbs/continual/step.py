@@ -22,12 +22,13 @@ from torch import Tensor
 
 from holdfast import task_history
 from holdfast.data.folders import LabelledImages, fingerprint
-from holdfast.data.streams import Task
+from holdfast.data.streams import Task, open_source
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import atomic_write, derive_seed, read_json, write_json
 from holdfast.harness import attention
 from holdfast.methods.continual import ReplaySet, learn, teach
-from holdfast.models import CLIP, read_weights
+from holdfast.models.clip import CLIP, load_clip
+from holdfast.models.tower import read_weights
 from holdfast.runs import (
     INPUTS,
     STARTED,
@@ -41,7 +42,7 @@ from holdfast.runs import (
 from holdfast.settings import ContinualAddSettings, ContinualTrainSettings
 from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.verbs.continual.gate import ENOUGH, Verdict, judge, refusal, suite, too_few
-from holdfast.verbs.continual.places import held_out_sources, open_source
+from holdfast.verbs.continual.places import held_out_sources
 from holdfast.verbs.continual.plans import DRAWN, PLANS, needs_replay
 from holdfast.verbs.continual.replay import (
     ReplayImages,
@@ -63,7 +64,6 @@ from holdfast.verbs.continual.start import (
     resolved,
     source_of,
 )
-from holdfast.verbs.measure import load
 from holdfast.weights import digest, interpolate
 
 BEGUN = STARTED | {INPUTS}  # of a task for which nothing was made yet
@@ -242,7 +242,7 @@ def ask(
     teacher = clip
     if plan.teacher == "initial" and known.tasks:
         base = known.base
-        teacher = load(base["model"], base["pretrained"], settings.device, settings.seed)
+        teacher = load_clip(base["model"], base["pretrained"], settings.device, settings.seed)
         if digest(teacher.model.state_dict()) != base["weights"]:
             raise HoldfastError(
                 f"{settings.method} asks the initial model, and {base['model']} is no longer the "

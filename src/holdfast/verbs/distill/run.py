@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import Tensor
 
-from holdfast import pocket
 from holdfast.data.domains import Domains, find_unreadable, scan_domains
 from holdfast.data.teacher_batches import Ask
 from holdfast.data.views import View, Views
@@ -24,7 +23,10 @@ from holdfast.files import read_json, write_json
 from holdfast.harness import Fold, World
 from holdfast.methods.baselines import BASELINES
 from holdfast.methods.distill import distill as align_and_distill
-from holdfast.models import Classifier, Tower, class_means
+from holdfast.models.classifier import Classifier
+from holdfast.models.student import check_student, load_student
+from holdfast.models.text import class_means
+from holdfast.models.tower import Tower
 from holdfast.prompts import prompts_for
 from holdfast.report import write_report
 from holdfast.runs import (
@@ -38,8 +40,7 @@ from holdfast.runs import (
     plain,
 )
 from holdfast.settings import DistillSettings
-from holdfast.students import check_student, load_student
-from holdfast.teachers import LocalTeacher, Teacher
+from holdfast.teachers import LocalTeacher, Teacher, open_teacher
 from holdfast.teachers.store import EmbeddingStore
 from holdfast.verbs.distill.advice import advise
 from holdfast.verbs.distill.queries import (
@@ -61,7 +62,6 @@ from holdfast.verbs.distill.trials import (
     training_images,
 )
 from holdfast.verbs.distill.verdict import conclude
-from holdfast.verbs.teacher import load_teacher
 from holdfast.weights import digest
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def distill(settings: DistillSettings) -> dict[str, Any] | QueryPlan:
     templates = replace(settings.prompts, llm_url=None)
     prompts = prompts_for(domains.images.classes, templates)
     device = pick_device(settings.device)
-    teacher = load_teacher(settings, settings.device)
+    teacher = open_teacher(settings, settings.device)
     tower = towers(settings, teacher)
     trains = not (settings.dry_run or settings.advice_only or settings.method == "zero-shot")
     first = tower(None, 0) if trains else None
@@ -195,15 +195,11 @@ def towers(settings: DistillSettings, teacher: Teacher) -> Callable[[int | None,
         clip = teacher.clip
         return lambda dim, seed: replace(clip, model=copy.deepcopy(clip.model))
     pretrained = settings.student_weights == "pretrained"
-    own = pocket.STUDENTS.get(settings.student)
-    name = f"local-dir:{pocket.path(own)}" if own else settings.student
+    name = settings.student
     check_student(name, pretrained)
-
-    def student(dim: int | None, seed: int) -> Tower:
-        tower = load_student(name, dim, pretrained=pretrained, device=settings.device, seed=seed)
-        return replace(tower, name=settings.student) if own else tower
-
-    return student
+    return lambda dim, seed: load_student(
+        name, dim, pretrained=pretrained, device=settings.device, seed=seed
+    )
 
 
 def asking(store: EmbeddingStore) -> Ask:

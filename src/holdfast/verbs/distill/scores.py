@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from holdfast.data.domains import Domains
 from holdfast.harness import World, run
 from holdfast.metrics import Scores, compare, is_correct, score
-from holdfast.models import Classifier
+from holdfast.models.classifier import Classifier
 from holdfast.teachers.store import EmbeddingStore
 from holdfast.verbs.distill.trials import Trial, tested
 

@@ -11,23 +11,17 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from safetensors.torch import save_file
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from holdfast import builtin
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import atomic_write
-from holdfast.models import (
-    Classifier,
-    Transform,
-    assemble,
-    find_classifier,
-    load_clip,
-    read_weights,
-)
+from holdfast.models.tower import Transform, read_weights, write_weights
 
 
 class Student(nn.Module):
@@ -42,8 +36,8 @@ class Student(nn.Module):
         self.backbone = backbone
         self.projection = projection
 
-    def forward(self, images: Tensor) -> Tensor:
-        """images: (batch, 3, height, width); returns embeddings (batch, dim), not normalised."""
+    def forward(self, images: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:
+        """images: as the backbone takes them; returns embeddings, not normalised."""
         return self.projection(self.backbone(images))
 
     def train(self, mode: bool = True) -> Student:
@@ -55,9 +49,12 @@ class Student(nn.Module):
         return self
 
 
+PROJECTION = "projection.safetensors"
+
+
 @dataclass
 class StudentTower:
-    """A timm student as an image tower (see `models.Tower`)."""
+    """A timm student as an image tower (see `holdfast.models.tower.Tower`)."""
 
     name: str
     visual: Student
@@ -66,12 +63,13 @@ class StudentTower:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return next(self.visual.parameters()).device
 
     def save(self, folder: Path) -> None:
         """Write a timm folder, which `local-dir:` loads here and in plain timm.
 
-        The projection, if there is one, lies beside it as `projection.safetensors`.
+        The projection, if there is one, lies beside it in a file of its own.
         """
         from timm.models import save_for_hf
 
@@ -80,12 +78,11 @@ class StudentTower:
             for name in ("model.safetensors", "config.json"):
                 with atomic_write(folder / name) as temporary:
                     shutil.copyfile(Path(written, name), temporary)
-        projection = self.visual.projection.state_dict()
-        if not projection:
-            (folder / "projection.safetensors").unlink(missing_ok=True)
-            return
-        with atomic_write(folder / "projection.safetensors") as temporary:
-            save_file({k: t.detach().contiguous() for k, t in projection.items()}, temporary)
+        projection = self.visual.projection
+        if projection.state_dict():
+            write_weights(projection, folder / PROJECTION)
+        else:
+            (folder / PROJECTION).unlink(missing_ok=True)
 
 
 def load_student(
@@ -93,9 +90,12 @@ def load_student(
 ) -> StudentTower:
     """A timm model as a student, in evaluation mode.
 
-    name: a timm architecture, with or without a tag, `local-dir:FOLDER` or `hf-hub:ID`.
+    name: a timm architecture, with or without a tag, `local-dir:FOLDER`, `hf-hub:ID`, or a
+        built-in student.
     dim: width of the space that a new linear projection leads to; none is no projection.
     pretrained: load the weights; without them they are initialised from `seed`.
+    device: `auto`, or as torch names it.
+    seed: of the projection, and of weights that are not loaded.
 
     Raises UsageError for unknown names and tags, HoldfastError for weights that are not here and
     cannot be fetched; both say what to do.
@@ -103,6 +103,7 @@ def load_student(
     import timm
 
     check_student(name, pretrained)
+    shown, name = name, builtin.student(name) or name
     torch.manual_seed(seed)
     try:
         with warnings.catch_warnings():
@@ -111,7 +112,7 @@ def load_student(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a broken folder makes its reader raise almost anything
-        raise HoldfastError(missing_weights(name, error)) from None
+        raise HoldfastError(missing_student(name, error)) from None
     config = timm.data.resolve_model_data_config(backbone)
     backbone = backbone.eval()
     projection: nn.Module = nn.Identity()
@@ -119,7 +120,7 @@ def load_student(
         torch.manual_seed(seed)  # the same projection whether the backbone drew numbers or not
         projection = nn.Linear(feature_width(backbone), dim)
     return StudentTower(
-        name=name if pretrained else f"{name} (random)",
+        name=shown if pretrained else f"{shown} (random)",
         visual=Student(backbone, projection).to(pick_device(device)).eval(),
         preprocess=timm.data.create_transform(**config, is_training=False),
     )
@@ -127,7 +128,7 @@ def load_student(
 
 @torch.inference_mode()
 def feature_width(backbone: nn.Module) -> int:
-    """Width of the pooled features, as the backbone itself gives them."""
+    """Width of the pooled features that a timm `backbone` gives for an image of its size."""
     import timm
 
     size = timm.data.resolve_model_data_config(backbone)["input_size"]
@@ -136,9 +137,13 @@ def feature_width(backbone: nn.Module) -> int:
 
 
 def check_student(name: str, pretrained: bool) -> None:
-    """Raise UsageError for a student whose name timm cannot know."""
+    """Raise UsageError for a student whose name timm cannot know.
+
+    name: as `load_student` takes it. pretrained: whether weights must be known too.
+    """
     import timm
 
+    name = builtin.student(name) or name
     source, _, place = name.partition(":")
     if source in ("local-dir", "hf-hub"):
         if not place:
@@ -171,7 +176,7 @@ def check_student(name: str, pretrained: bool) -> None:
         )
 
 
-def missing_weights(name: str, error: Exception) -> str:
+def missing_student(name: str, error: Exception) -> str:
     """One sentence on a student that could not be loaded, with the command that fetches it."""
     import timm
 
@@ -191,26 +196,12 @@ def missing_weights(name: str, error: Exception) -> str:
 
 
 def load_student_folder(folder: Path, device: str = "auto") -> StudentTower:
-    """What `StudentTower.save` wrote."""
+    """The tower that `StudentTower.save` wrote to `folder`."""
     tower = load_student(f"local-dir:{folder}", None, device=device)
-    if (folder / "projection.safetensors").exists():
-        weights = read_weights(folder / "projection.safetensors", tower.device)
+    if (folder / PROJECTION).exists():
+        weights = read_weights(folder / PROJECTION, tower.device)
         out, width = weights["weight"].shape
         projection = nn.Linear(width, out, device=tower.device)
         projection.load_state_dict(weights)
         tower.visual.projection = projection.eval()
     return tower
-
-
-def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
-    """Load what `Classifier.save` wrote, whatever tower it has.
-
-    folder: a classifier's, or a run's. Raises UsageError if it holds none.
-    """
-    place, about = find_classifier(Path(folder))
-    tower: Any
-    if about.get("tower") == StudentTower.kind:
-        tower = load_student_folder(place, device)
-    else:
-        tower = load_clip(f"local-dir:{place}", device=device)
-    return assemble(place, tower, about.get("normalise", True))

@@ -8,10 +8,10 @@ from torch import nn
 
 from holdfast import pocket
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.models import Classifier, Head, head_of
+from holdfast.models.classifier import Classifier, Head, head_of, load_classifier
+from holdfast.models.student import load_student
 from holdfast.names import from_names
 from holdfast.settings import Optimisation
-from holdfast.students import load_classifier, load_student
 from holdfast.train import fit
 
 CLASSES = from_names(["red thing", "green thing", "blue thing"])

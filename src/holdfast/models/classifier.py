@@ -1,0 +1,229 @@
+"""Classifiers: an image tower with a head over named classes, and the folder that holds one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor, nn
+
+from holdfast import names
+from holdfast.data.batches import Batch
+from holdfast.data.folders import read_image, to_rgb
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import read_json, write_json
+from holdfast.models.clip import CLIP, load_clip
+from holdfast.models.student import StudentTower, load_student_folder
+from holdfast.models.text import class_means, encode_text
+from holdfast.models.tower import Tower, read_weights, write_weights
+from holdfast.names import ClassNames
+
+ABOUT, HEAD = "classifier.json", "head.safetensors"
+SHOWN = 5  # names of classes in a classifier's own text
+
+
+class Head(nn.Linear):
+    """Linear classifier: logits = W z/|z| + b, or W z + b where it does not normalise.
+
+    dim: width of the embeddings; classes: their number.
+    """
+
+    def __init__(self, dim: int, classes: int, normalise: bool = True) -> None:
+        super().__init__(dim, classes)
+        self.normalise = normalise
+
+    def forward(self, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
+        """z: embeddings, not normalised; returns logits in float32."""
+        with torch.autocast(z.device.type, enabled=False):
+            return super().forward(F.normalize(z.float(), dim=-1) if self.normalise else z.float())
+
+
+def text_head(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Head:
+    """The zero-shot classifier: per class the normalised mean of its prompts' embeddings, times
+    exp(logit_scale); bias 0 (a logit bias, as SigLIP has, is the same for all classes).
+
+    prompts: those of each class, in the order of the classes.
+    """
+    flat = encode_text(clip, [prompt for group in prompts for prompt in group])
+    return head_of(class_means(flat, [len(group) for group in prompts]), clip.logit_scale)
+
+
+def head_of(text: Float[Tensor, "classes dim"], logit_scale: Float[Tensor, ""] | float) -> Head:
+    """The head whose weights are class embeddings times a factor on cosine similarities; bias 0.
+
+    text: normalised embeddings, one of each class. logit_scale: exp of CLIP's learned logarithm.
+    """
+    head = Head(text.shape[1], len(text)).to(text.device)
+    with torch.no_grad():
+        head.weight.copy_(text * logit_scale)
+        head.bias.zero_()
+    return head
+
+
+class Classifier(nn.Module):
+    """An image tower with a head over named classes.
+
+    tower: CLIP, or a student. head: over the tower's embeddings, a row of logits for each image.
+    classes: the names, in the order of the logits. about: what is known of how it was made, by
+    name: `model`, `method`, `alpha` ...; it is saved with the classifier.
+    """
+
+    def __init__(
+        self,
+        tower: Tower,
+        head: Head,
+        classes: ClassNames,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.visual = tower.visual
+        self.head = head
+        self.tower = tower
+        self.classes = classes
+        self.about = dict(about or {})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names, in the order of the logits."""
+        return self.classes.names
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.tower.device
+
+    def __repr__(self) -> str:
+        facts = [f"{key}={value}" for key, value in self._facts().items()]
+        return f"Classifier({', '.join(facts)})"
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook: a small table."""
+        rows = (
+            f"<tr><th style='text-align:left'>{escape(key)}</th>"
+            f"<td style='text-align:left'>{escape(value)}</td></tr>"
+            for key, value in self._facts().items()
+        )
+        return f"<table><caption>Classifier</caption>{''.join(rows)}</table>"
+
+    def _facts(self) -> dict[str, str]:
+        """What there is to say about it: model, classes, method and alpha if known, device."""
+        count = len(self.names)
+        some = ", ".join(map(repr, self.names[:SHOWN])) + (", ..." if count > SHOWN else "")
+        about = self.about
+        facts = {"model": str(about.get("model") or about.get("student") or self.tower.name)}
+        facts["classes"] = f"{count} ({some})"
+        if about.get("method"):
+            facts["method"] = str(about["method"])
+        if about.get("alpha") is not None:
+            facts["alpha"] = f"{about['alpha']:g}"
+        return facts | {"device": str(self.device)}
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch classes"]]:
+        """images: preprocessed, on the classifier's device.
+
+        Returns the image embeddings before normalisation, and logits.
+        """
+        z = self.visual(images).float()
+        return z, self.head(z)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights of tower and head."""
+        return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+    @torch.inference_mode()
+    def embed(
+        self, batches: Iterable[Batch]
+    ) -> tuple[
+        Float[Tensor, "n dim"], Float[Tensor, "n classes"], Int[Tensor, " n"], Int[Tensor, " n"]
+    ]:
+        """Embeddings, logits, labels and indices of all images, on the CPU.
+
+        Raises HoldfastError if there are none.
+        """
+        rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        for batch in batches:
+            z, logits = self(batch.images.to(self.device, non_blocking=True))
+            # Copies: a loader's worker shares its memory through a file handle a tensor.
+            rows.append((z.cpu(), logits.cpu(), batch.labels.clone(), batch.indices.clone()))
+        if not rows:
+            raise HoldfastError("None of the images could be read; look at the files named above.")
+        z, logits, labels, indices = (torch.cat(column) for column in zip(*rows, strict=True))
+        return z, logits, labels, indices
+
+    @torch.inference_mode()
+    def predict(
+        self, images: Sequence[Image.Image | str | Path], batch_size: int = 128
+    ) -> tuple[list[str], Float[Tensor, "images classes"]]:
+        """Names and probabilities of images.
+
+        images: PIL images or files. batch_size: images at once.
+        Returns the most likely name of each image, and the probabilities of all classes in the
+        order of `names`. Raises UnreadableImage for a file that is no whole image.
+        """
+        rows = []
+        for start in range(0, len(images), batch_size):
+            opened = [
+                to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
+                for image in images[start : start + batch_size]
+            ]
+            tensors = torch.stack([self.tower.preprocess(image) for image in opened])
+            rows.append(self(tensors.to(self.device))[1].softmax(dim=-1).cpu())
+        probabilities = torch.cat(rows) if rows else torch.empty(0, len(self.names))
+        return [self.names[i] for i in probabilities.argmax(dim=-1)], probabilities
+
+    def save(self, folder: Path, about: Mapping[str, Any] | None = None) -> None:
+        """Write the classifier: the tower's own folder, with head and names beside it.
+
+        about: what else there is to say of it, as JSON types; it joins `self.about`.
+        `classifier.json` comes last: a folder that has it is whole.
+        """
+        (folder / ABOUT).unlink(missing_ok=True)
+        self.about |= about or {}
+        self.tower.save(folder)
+        write_weights(self.head, folder / HEAD)
+        self.classes.write(folder)
+        form = {"tower": self.tower.kind, "normalise": self.head.normalise}
+        write_json(folder / ABOUT, self.about | form)
+
+
+def find_classifier(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Where `Classifier.save` wrote, and what `classifier.json` says there.
+
+    folder: a classifier's, or a run's. Raises UsageError if it holds none.
+    """
+    if not (folder / ABOUT).is_file() and (folder / "model").is_dir():
+        folder = folder / "model"
+    if not (folder / ABOUT).is_file():
+        raise UsageError(
+            f"{folder} holds no classifier ({ABOUT} is missing); give the folder that "
+            "`holdfast transfer` or `holdfast distill` wrote."
+        )
+    return folder, read_json(folder / ABOUT)
+
+
+def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
+    """Load what `Classifier.save` wrote, whatever tower it has, in evaluation mode.
+
+    folder: a classifier's, or a run's. device: `auto`, or as torch names it.
+    Raises UsageError if the folder holds none.
+    """
+    place, about = find_classifier(Path(folder))
+    tower: Tower
+    if about.pop("tower", None) == StudentTower.kind:
+        tower = load_student_folder(place, device)
+    else:
+        tower = load_clip(f"local-dir:{place}", device=device)
+    weights = read_weights(place / HEAD)
+    classes, dim = weights["weight"].shape
+    head = Head(dim, classes, about.pop("normalise", True))
+    head.load_state_dict(weights)
+    known = names.read(place / "classes.json")
+    return Classifier(tower, head.to(tower.device), known, about).eval()

@@ -1,0 +1,170 @@
+"""CLIP models, loaded by open_clip from its own names, from folders and from the hub."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from holdfast import builtin
+from holdfast.device import pick_device
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.files import write_json
+from holdfast.models.tower import Transform, write_weights
+
+WEIGHTS = "open_clip_model.safetensors"  # what open_clip calls them in a folder
+
+
+@dataclass
+class CLIP:
+    """A two-tower model as open_clip loads it, with its own tokenizer and preprocessing.
+
+    name: what users call it. model: open_clip's, whose `encode_image` and `encode_text` give
+    embeddings (batch, dim). tokenizer: list of prompts -> tokens (prompts, context).
+    config: open_clip's `{"model_cfg", "preprocess_cfg"}`, what `local-dir:` needs to load it again.
+    preprocess, augment: RGB picture -> (3, height, width), for evaluation and for training.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    config: dict[str, Any]
+    preprocess: Transform
+    augment: Transform
+    kind: ClassVar[str] = "open_clip"
+
+    @property
+    def visual(self) -> nn.Module:
+        """The image tower with its projection."""
+        return self.model.visual
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.logit_scale.device
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The factor on cosine similarities, a scalar: exp of the learned logarithm."""
+        return self.model.logit_scale.detach().exp()
+
+    def save(self, folder: Path) -> None:
+        """Write an open_clip `folder`, which `local-dir:` loads here and in plain open_clip."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if hasattr(self.tokenizer, "save_pretrained"):
+            self.tokenizer.save_pretrained(folder)
+        write_weights(self.model, folder / WEIGHTS)
+        write_json(folder / "open_clip_config.json", self.config)
+
+
+def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int = 0) -> CLIP:
+    """Load a model in float32, evaluation mode.
+
+    name: an open_clip architecture, `local-dir:FOLDER`, `hf-hub:ID`, or a built-in model.
+    pretrained: open_clip's tag or a weights file for an architecture; `random` initialises it
+        from `seed`; ignored when the name carries its weights.
+    device: `auto`, or as torch names it.
+    seed: of the weights of `random`.
+
+    Raises UsageError for unknown names and tags, HoldfastError for weights that are not here and
+    cannot be fetched; both say what to do.
+    """
+    import open_clip
+    from open_clip.factory import parse_model_name
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    shown, name = name, builtin.model(name) or name
+    try:
+        schema, identifier = parse_model_name(name)
+    except ValueError:
+        raise UsageError(f"The model {name!r} names nothing; write what comes after it.") from None
+    random = pretrained == "random"
+    tag: dict[str, Any] = {}
+    if schema is None:
+        shown = name = name.replace("/", "-")  # OpenAI's spelling, ViT-B/16
+        tag = check_architecture(name, pretrained, random)
+    elif random:
+        raise UsageError(f"{shown} brings its own weights; untrained ones need an architecture.")
+    elif schema == "local-dir" and not (Path(identifier) / "open_clip_config.json").is_file():
+        raise UsageError(
+            f"{identifier} is no open_clip folder (it has no open_clip_config.json); give the "
+            "folder that holds the configuration and the weights."
+        )
+    place = pick_device(device)
+    try:
+        torch.manual_seed(seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = open_clip.create_model(
+                name,
+                pretrained=pretrained if schema is None and not random else None,
+                force_quick_gelu=tag.get("quick_gelu", False),
+                device=place,
+                require_pretrained=not random,
+            )
+            model_cfg = open_clip.get_model_config(name)
+            tokenizer = open_clip.get_tokenizer(name)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # a broken weights file makes its reader raise almost anything
+        raise HoldfastError(missing_clip(name, pretrained, schema, tag, error)) from None
+    if tag.get("quick_gelu"):
+        model_cfg["quick_gelu"] = True
+    preprocess_cfg = dict(model.visual.preprocess_cfg)
+    as_dataclass = PreprocessCfg(**preprocess_cfg)
+    return CLIP(
+        name=shown if schema or not pretrained else f"{shown} ({pretrained})",
+        model=model.eval(),
+        tokenizer=tokenizer,
+        config={"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg},
+        preprocess=image_transform_v2(as_dataclass, is_train=False),
+        augment=image_transform_v2(as_dataclass, is_train=True),
+    )
+
+
+def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, Any]:
+    """open_clip's entry for the weights `pretrained` of the architecture `name`.
+
+    It is {} for a weights file and for random weights. Raises UsageError for an architecture or a
+    tag that open_clip does not know.
+    """
+    import open_clip
+
+    if open_clip.get_model_config(name) is None:
+        hint = did_you_mean(name, open_clip.list_models())
+        if Path(name).is_dir():
+            hint = f" (did you mean local-dir:{name}?)"
+        raise UsageError(
+            f"open_clip knows no model {name!r}{hint}; give one of its names, local-dir:FOLDER, "
+            "hf-hub:ID or pocket."
+        )
+    if random or Path(pretrained).is_file():
+        return {}
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags:
+        hint = f"it has {', '.join(tags)}" if tags else "it has none"
+        raise UsageError(
+            f"{name} has no pre-trained weights {pretrained!r}: {hint}; give one with --pretrained,"
+            " or a weights file, or `random` for untrained weights."
+        )
+    return dict(open_clip.get_pretrained_cfg(name, pretrained))
+
+
+def missing_clip(
+    name: str, pretrained: str, schema: str | None, tag: dict[str, Any], error: Exception
+) -> str:
+    """One sentence on weights that could not be loaded, with the command that fetches them."""
+    reason = " ".join(str(error).split())[:200].rstrip(".")
+    place = tag.get("hf_hub", "") if schema is None else name.split(":", 1)[1]
+    repository = "/".join(place.split("/")[:2])  # a tag may name a file after it
+    if schema != "local-dir" and repository:
+        return (
+            f"The weights of {name} {pretrained} are not on this machine and could not be fetched "
+            f"({reason}); on a machine with a network run `hf download {repository}`, or give a "
+            "local folder as local-dir:FOLDER in its place."
+        )
+    return f"The model {name} {pretrained} could not be loaded: {reason}"

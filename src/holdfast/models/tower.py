@@ -1,0 +1,64 @@
+"""What an image tower is, and the weights' file of a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from holdfast.errors import HoldfastError
+from holdfast.files import atomic_write
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+@runtime_checkable
+class Tower(Protocol):
+    """An image tower with its own preprocessing: CLIP's, or a student's.
+
+    visual: images (batch, 3, height, width) -> embeddings (batch, dim), not normalised.
+    preprocess: RGB picture -> (3, height, width), as the checkpoint wants it for evaluation.
+    kind: how `save` writes it, and so how it is loaded again.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def preprocess(self) -> Transform: ...
+
+    @property
+    def visual(self) -> nn.Module: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def save(self, folder: Path) -> None: ...
+
+
+def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name, on `device`.
+
+    Raises HoldfastError if the file cannot be read as one.
+    """
+    try:
+        return load_file(path, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise HoldfastError(
+            f"{path} cannot be read ({error}); delete it to make it again."
+        ) from None
+
+
+def write_weights(module: nn.Module, path: Path) -> None:
+    """Write the parameters and buffers of `module` as a safetensors file, atomically."""
+    tensors = {name: t.detach().contiguous() for name, t in module.state_dict().items()}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary)

@@ -1,0 +1,127 @@
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from holdfast.data.batches import evaluation_batches
+from holdfast.data.folders import scan
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.models.classifier import Classifier, Head, load_classifier, text_head
+from holdfast.models.clip import load_clip
+from holdfast.models.text import encode_text
+from holdfast.names import from_names
+
+NAMES = from_names(["red thing", "green thing", "blue thing"])
+
+
+@pytest.fixture
+def clip(clip_folder):
+    return load_clip(f"local-dir:{clip_folder}", device="cpu")
+
+
+@pytest.fixture
+def classifier(clip):
+    return Classifier(clip, text_head(clip, [[f"a photo of a {n}."] for n in NAMES]), NAMES).eval()
+
+
+def test_head_by_hand():
+    head = Head(2, 1)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[10.0, 0.0]]))
+        head.bias.zero_()
+    assert head(torch.tensor([[3.0, 4.0]])).item() == pytest.approx(6.0)
+    assert head(torch.tensor([[30.0, 40.0]])).item() == pytest.approx(6.0)  # length is no matter
+
+
+def test_text_head_is_the_zero_shot_classifier(clip):
+    prompts = [["a red thing", "one red thing"], ["a blue thing"]]
+    head = text_head(clip, prompts)
+    tokens = clip.tokenizer(["a red thing", "one red thing", "a blue thing"])
+    with torch.no_grad():
+        rows = clip.model.encode_text(tokens)
+        rows = rows / rows.norm(dim=-1, keepdim=True)
+        red = rows[:2].mean(dim=0)
+        expected = torch.stack([red / red.norm(), rows[2]]) * clip.model.logit_scale.exp()
+    torch.testing.assert_close(head.weight.detach(), expected)
+    assert not head.bias.any()
+
+
+def test_the_logits_are_open_clips(clip, classifier):
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        z, logits = classifier(images)
+        theirs = clip.model.encode_image(images, normalize=True)
+        scale = clip.model.logit_scale.exp()
+        text = encode_text(clip, [f"a photo of a {n}." for n in NAMES])
+    torch.testing.assert_close(logits, scale * theirs @ text.T)
+    torch.testing.assert_close(torch.nn.functional.normalize(z, dim=-1), theirs)
+
+
+def test_a_saved_classifier_comes_back_and_loads_in_plain_open_clip(tmp_path, classifier, pictures):
+    with torch.no_grad():
+        for p in classifier.parameters():
+            p.add_(0.01)
+    classifier.save(tmp_path / "model", {"alpha": 0.5})
+    again = load_classifier(tmp_path / "model", "cpu")
+    data = scan(pictures, NAMES)
+    batches = list(evaluation_batches(data, classifier.tower.preprocess, 7))
+    ours, theirs = classifier.embed(batches), again.embed(batches)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert again.classes == NAMES
+    plain, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'model'}")
+    state = plain.visual.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in classifier.visual.state_dict().items())
+
+
+def test_predict_takes_files_and_pictures(classifier, pictures):
+    files = sorted(pictures.rglob("*.png"))[:5]
+    names, probabilities = classifier.predict(files, batch_size=2)
+    opened, same = classifier.predict([Image.open(f) for f in files])
+    assert names == opened
+    assert set(names) <= set(NAMES.names)
+    torch.testing.assert_close(probabilities, same)
+    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(5))
+
+
+def test_a_classifier_says_what_it_is(tmp_path, classifier):
+    text = repr(classifier)
+    assert f"model={classifier.tower.name}" in text and "device=cpu" in text
+    assert "classes=3 ('red thing', 'green thing', 'blue thing')" in text
+    assert "alpha" not in text and classifier.names == NAMES.names
+    classifier.save(tmp_path, {"method": "regft", "model": "ViT-B-16", "alpha": 0.55})
+    again = load_classifier(tmp_path, "cpu")
+    assert repr(again) == repr(classifier)
+    assert "model=ViT-B-16" in repr(again) and "alpha=0.55" in repr(again)
+    assert again.about == {"method": "regft", "model": "ViT-B-16", "alpha": 0.55}
+
+
+def test_a_notebook_shows_the_first_names_and_escapes_them(clip):
+    names = from_names(["<b>", *(f"thing {n}" for n in range(9))])
+    shown = Classifier(clip, Head(16, 10), names, {"alpha": 0.0})._repr_html_()
+    assert shown.startswith("<table") and "&lt;b&gt;" in shown and "<b>" not in shown
+    assert "thing 3" in shown and "thing 4" not in shown and ", ..." in shown
+    assert "alpha" in shown  # zero is known too
+
+
+def test_a_classifier_is_where_its_tower_is(classifier):
+    assert classifier.device == classifier.head.weight.device == torch.device("cpu")
+
+
+def test_no_pictures_have_no_embeddings(classifier):
+    with pytest.raises(HoldfastError, match="None of the images"):
+        classifier.embed([])
+    assert classifier.predict([])[1].shape == (0, 3)
+
+
+def test_a_folder_without_a_classifier(tmp_path):
+    with pytest.raises(UsageError, match="holds no classifier"):
+        load_classifier(tmp_path)
+
+
+def test_a_half_written_classifier_is_not_loaded(tmp_path, classifier, monkeypatch):
+    classifier.save(tmp_path, {"alpha": 0.5})
+    monkeypatch.setattr(type(classifier.classes), "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        classifier.save(tmp_path, {"alpha": 0.7})
+    with pytest.raises(UsageError, match="holds no classifier"):
+        load_classifier(tmp_path)

@@ -1,0 +1,53 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.models.clip import load_clip
+
+
+def test_unknown_models_and_tags_get_near_matches():
+    with pytest.raises(UsageError, match=r"did you mean ViT-B-16"):
+        load_clip("ViT-B16", "openai")
+    with pytest.raises(UsageError, match=r"no pre-trained weights 'opnai'.*openai"):
+        load_clip("ViT-B-16", "opnai")
+    with pytest.raises(UsageError, match="no pre-trained weights ''"):
+        load_clip("ViT-B-16")
+
+
+def test_weights_that_cannot_be_fetched_get_the_command_that_fetches_them():
+    with pytest.raises(HoldfastError, match=r"hf download timm/vit_base_patch16_clip_224\.openai"):
+        load_clip("ViT-B-16", "openai")
+    with pytest.raises(HoldfastError, match="hf download nobody/nothing"):
+        load_clip("hf-hub:nobody/nothing")
+
+
+def test_folders_that_hold_no_model(tmp_path, clip_folder):
+    with pytest.raises(UsageError, match="no open_clip folder"):
+        load_clip(f"local-dir:{tmp_path}")
+    broken = tmp_path / "broken"
+    shutil.copytree(clip_folder, broken)
+    weights = broken / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(HoldfastError, match="could not be loaded"):
+        load_clip(f"local-dir:{broken}")
+    weights.unlink()
+    with pytest.raises(HoldfastError, match="could not be loaded"):
+        load_clip(f"local-dir:{broken}")
+
+
+def test_quickgelu_follows_the_weights(tmp_path, clip_folder):
+    """A folder saved from QuickGELU weights says so, or its embeddings would drift."""
+    config = json.loads((clip_folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["quick_gelu"] = True
+    quick = tmp_path / "quick"
+    shutil.copytree(clip_folder, quick)
+    (quick / "open_clip_config.json").write_text(json.dumps(config))
+    clip = load_clip(f"local-dir:{quick}", device="cpu")
+    clip.save(tmp_path / "again")
+    again = load_clip(f"local-dir:{tmp_path / 'again'}", device="cpu")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(clip.model.visual(images), again.model.visual(images))
