@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -199,6 +200,14 @@ def fit(
         said = callback.about()
     if stage is not None:
         stage.finish(module, said)
+
+
+def capped_warmup(optimisation: Optimisation, steps: int) -> Optimisation:
+    """The same optimisation with a warmup of at most a fifth of the steps.
+
+    The papers' 500 steps would be all of a small training.
+    """
+    return replace(optimisation, warmup_steps=min(optimisation.warmup_steps, steps // 5))
 
 
 def learning_rate(step: int, total: int, optimisation: Optimisation) -> float:

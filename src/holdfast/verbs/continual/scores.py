@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
-from holdfast.data.batches import ImageDataset, evaluation_batches
+from holdfast.data.batches import ImageDataset, sequential_batches
 from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError
 from holdfast.metrics import CALIBRATION_BINS, check_finite
@@ -116,7 +116,7 @@ def embed(
     """Normalised embeddings (n, dim) and labels (n,) of the images that can be read."""
     rows: list[Tensor] = []
     labels: list[Tensor] = []
-    batches = evaluation_batches(data, clip.preprocess, EVALUATED, settings.workers)
+    batches = sequential_batches(data, clip.preprocess, EVALUATED, settings.workers)
     for batch in batches:
         rows.append(image_features(clip.model, batch.images.to(clip.device)).cpu())
         labels.append(batch.labels.clone())
