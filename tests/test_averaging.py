@@ -5,7 +5,14 @@ import torch
 from tests.test_train import SETTINGS, KilledError, Steps, model, squares
 from torch import nn
 
-from holdfast.averaging import BestTracker, RunningAverage, SWADTracker, Validation, evaluating
+from holdfast.averaging import (
+    BestTracker,
+    PeriodicAverage,
+    RunningAverage,
+    SWADTracker,
+    Validation,
+    evaluating,
+)
 from holdfast.train import fit
 
 
@@ -42,6 +49,81 @@ def test_the_best_weights_are_those_of_the_best_accuracy_then_the_smallest_loss(
     assert best.about()["step"] == 4
 
 
+def test_of_equals_the_first_stays_and_the_smaller_loss_wins():
+    class Found(Losses):
+        def __call__(self):
+            self.found += 1
+            return Validation(*self.losses[self.found - 1])
+
+    best = BestTracker(Found([(0.5, 1.0), (0.5, 1.0), (0.5, 0.9), (0.4, 0.1)]), every=1, steps=4)
+    walk(best, 4)
+    assert best.about() == {"average": "none", "step": 2}
+    assert best.validations[2] == {"step": 2, "accuracy": 0.5, "loss": 0.9}
+    same = BestTracker(Found([(0.5, 1.0)] * 3), every=1, steps=3)
+    walk(same, 3)
+    assert same.about()["step"] == 0
+    assert same.result()["weight"].tolist() == [[0, 0]]
+    assert not same.finished
+
+
+def test_what_does_not_learn_is_not_kept():
+    module = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    module[0].bias.requires_grad_(False)
+    names = ["0.weight", "1.weight", "1.bias"]
+    for kind in (BestTracker, RunningAverage, SWADTracker):
+        tracker = kind(Losses([1.0]), every=1, steps=1)
+        tracker.after_step(0, module)
+        assert list(tracker.result()) == names
+    assert list(PeriodicAverage(module, 1, 1).result()) == names
+
+
+def test_validations_measure_the_module_in_evaluation_mode():
+    module = nn.Linear(2, 1)
+    module.train()
+    seen = []
+
+    def validate():
+        seen.append((module.training, torch.is_grad_enabled()))
+        return Validation(1.0, 0.0)
+
+    BestTracker(validate, every=2, steps=9).after_step(1, module)
+    assert seen == []
+    BestTracker(validate, every=2, steps=9).after_step(2, module)
+    assert seen == [(False, False)] and module.training
+
+
+def test_the_mean_every_so_many_steps_by_hand():
+    module = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[-4.0, 100.0]]))
+    mean = PeriodicAverage(module, every=3, steps=9)
+    assert mean.result()["weight"].tolist() == [[-4, 100]]
+    for step in range(9):
+        with torch.no_grad():
+            module.weight.copy_(torch.tensor([[step, step**2]]))
+        mean.after_step(step, module)
+    # Before the task, after steps 0, 3 and 6, and the last, 8.
+    expected = [(-4 + 0 + 3 + 6 + 8) / 5, (100 + 0 + 9 + 36 + 64) / 5]
+    torch.testing.assert_close(mean.result()["weight"], torch.tensor([expected]))
+    assert not mean.finished
+    assert mean.state()[1] == {"last": 8, "count": 5}
+
+
+def test_a_resumed_mean_every_so_many_steps_goes_on():
+    module = nn.Linear(2, 1, bias=False)
+    whole, again = (PeriodicAverage(module, 2, 7) for _ in range(2))
+    for step in range(7):
+        with torch.no_grad():
+            module.weight.copy_(torch.randn(1, 2, generator=torch.Generator().manual_seed(step)))
+        whole.after_step(step, module)
+        again.after_step(step, module)
+        tensors, values = again.state()
+        again = PeriodicAverage(nn.Linear(2, 1, bias=False), 2, 7)
+        again.restore({name: t.clone() for name, t in tensors.items()}, values)
+    assert torch.equal(again.result()["weight"], whole.result()["weight"])
+    assert again.mean.first == whole.mean.first == -1
+
+
 def test_the_last_step_is_validated_too():
     best = BestTracker(Losses([1.0, 0.5, 0.1]), every=4, steps=7)
     walk(best, 7)
@@ -55,6 +137,27 @@ def test_the_running_average_by_hand():
     expected = [[(4 + 5 + 6) / 3, (16 + 25 + 36) / 3]]
     torch.testing.assert_close(running.result()["weight"], torch.tensor(expected))
     assert running.about() == {"average": "running", "first_step": 4, "last_step": 6}
+    assert [v["loss"] for v in running.validations] == [1.0, 1.0]
+    assert not running.finished
+
+
+def test_a_training_that_ends_before_the_running_average_begins_has_its_last_weights():
+    running = RunningAverage(Losses([1.0, 1.0]), every=6, steps=7)
+    assert running.start == 100, "the paper's"
+    walk(running, 7)
+    assert running.result()["weight"].tolist() == [[6, 36]]
+    assert running.about() == {"average": "running", "first_step": 6, "last_step": 6}
+
+
+def test_what_is_kept_does_not_change_with_the_module():
+    """Weights are handed out as they were, though later steps change the module in place."""
+    for kind in (BestTracker, RunningAverage, SWADTracker):
+        tracker = kind(Losses([1.0] * 9), every=1, steps=99)
+        module = walk(tracker, 3)
+        kept = {name: t.clone() for name, t in tracker.result().items()}
+        with torch.no_grad():
+            module.weight.fill_(1e6)
+        assert torch.equal(tracker.result()["weight"], kept["weight"])
 
 
 def test_the_valley_averages_means_between_validations_and_ends_the_training():
@@ -75,7 +178,31 @@ def test_a_valley_that_never_converged_gives_the_last_segment():
     valley = SWADTracker(Losses([5.0, 4.0, 3.0, 2.0]), every=2, steps=7)
     walk(valley, 7)
     assert valley.result()["weight"][0, 0] == (5 + 6) / 2
-    assert not valley.about()["converged"]
+    assert valley.about() == {
+        "average": "valley",
+        "first_step": 5,
+        "last_step": 6,
+        "segments": 2,
+        "converged": False,
+        "ended": False,
+    }
+    assert not valley.finished
+
+
+def test_the_valley_has_the_papers_settings_and_takes_others():
+    given = SWADTracker(Losses([]), 1, 1, 4, 5, 0.6).swad
+    assert (given.converge, given.tolerance, given.ratio) == (4, 5, 0.6)
+    given = SWADTracker(Losses([]), 1, 1).swad
+    assert (given.converge, given.tolerance, given.ratio) == (3, 6, 0.3)
+
+
+def test_an_average_that_holds_its_place_only_is_of_one_segment():
+    """The training ends where the valley begins, and the losses after it are high."""
+    valley = SWADTracker(Losses([0.1, 1.0, 1.0]), every=1, steps=3)
+    walk(valley, 3)
+    about = valley.about()
+    assert (about["converged"], about["segments"]) == (True, 1)
+    assert (about["first_step"], about["last_step"]) == (0, 0)
 
 
 VALIDATIONS = [2.0, 0.7, 0.8, 0.9, 0.75, 0.8, 0.8, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]

@@ -1,7 +1,6 @@
 """What is kept of a training: the best weights, their average along a valley, or their mean.
 
-Each is a callback of `train.fit`: it validates every so many steps, on whatever its `validate`
-looks at, and its state is kept with the checkpoint.
+Each is a callback of `train.fit`, and its state is kept with the checkpoint. Steps are 0-based.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from holdfast.weights import SWAD, Segment
 class Validation:
     """What a validation found: means over the training domains.
 
-    accuracy: in [0, 1]; loss: cross-entropy, in nats.
+    accuracy: share of the images, in [0, 1].
+    loss: cross-entropy, in nats.
     """
 
     accuracy: float
@@ -36,7 +36,14 @@ class WeightTracker(ABC):
     """Validates after steps 0, `every`, 2·`every` ... and the last, and keeps weights.
 
     Only parameters that learn are followed: what does not, batch statistics included, is the same
-    in every step. validations: {"step", "accuracy", "loss"} of each.
+    in every step.
+
+    validate: measures the module as it is, on whatever it looks at.
+    every: steps between two validations.
+    steps: of the whole training, for the last one.
+
+    validations: {"step", "accuracy", "loss"} of each.
+    finished: nothing is left to follow; the training ends.
     """
 
     def __init__(self, validate: Validate, every: int, steps: int) -> None:
@@ -111,7 +118,11 @@ class SWADTracker(WeightTracker):
     """Loss-valley average (SWAD, arXiv 2102.08604); it ends the training where the valley ends.
 
     Each validation starts a new segment, as that paper does it: what the valley averages are the
-    means of the weights between two validations.
+    means of the weights between two validations. Before the valley begins, the result is the
+    latest of these.
+
+    validate, every, steps: as in WeightTracker.
+    converge, tolerance, ratio: as in `weights.SWAD`, with the paper's values.
     """
 
     def __init__(
@@ -150,7 +161,7 @@ class SWADTracker(WeightTracker):
             "average": "valley",
             "first_step": found.first,
             "last_step": found.last,
-            "segments": found.count,
+            "segments": max(1, found.count),  # 0: the first still holds the place
             "converged": self.swad.average is not None,
             "ended": self.swad.left_valley,
         }
@@ -177,7 +188,13 @@ class SWADTracker(WeightTracker):
 
 
 class RunningAverage(WeightTracker):
-    """The mean of the weights of all steps from `start` on (arXiv 2110.10832: from step 100)."""
+    """The mean of the weights of all steps from `start` on (Arpit et al., arXiv 2110.10832).
+
+    A training that ends before has the weights of its last step.
+
+    validate, every, steps: as in WeightTracker.
+    start: step of the first weights in the mean; the paper has 100.
+    """
 
     def __init__(self, validate: Validate, every: int, steps: int, start: int = 100) -> None:
         super().__init__(validate, every, steps)
@@ -213,6 +230,10 @@ class PeriodicAverage:
 
     The weight ensemble of ZSCL (arXiv 2303.06628, Eq. 7), over the weights that its public code
     takes. It validates nothing.
+
+    model: with the weights before the task; those that learn are followed.
+    every: steps between two weights in the mean.
+    steps: of the whole training, for the last one.
     """
 
     def __init__(self, model: nn.Module, every: int, steps: int) -> None:
