@@ -29,7 +29,7 @@ from holdfast.files import (
     write_json,
 )
 from holdfast.results import Environment, Result, TrainingStep, write_result
-from holdfast.settings.base import Settings, flatten, free_fields
+from holdfast.settings.base import Settings, flatten, free_fields, to_jsonable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,12 +66,14 @@ class Run:
         free: Collection[str] = (),
         bound: Collection[str] = (),
         preliminary: Collection[str] = (),
+        keep_settings: bool = False,
     ) -> Iterator[Run]:
         """Make a run's folder, or go on with one that the same settings left.
 
         verb: the command, as the command line calls it. free: further settings that may differ
         from those of the earlier start; bound: those that may not, although their field is free.
         preliminary: files of a run that has made nothing yet, and may go on with any settings.
+        keep_settings: leave the settings of the earlier start as they are written.
 
         Raises UsageError that names what differs, and leaves the folder as it was; HoldfastError
         if another process has the folder.
@@ -85,9 +87,10 @@ class Run:
             remove_leftovers(folder)
             if made_nothing(folder, started):
                 (folder / INPUTS).unlink(missing_ok=True)
-            write_json(folder / SETTINGS, settings.to_json())
+            if not (keep_settings and (folder / SETTINGS).exists()):
+                write_json(folder / SETTINGS, settings.to_json())
             if not (folder / "environment.json").exists():  # of the machine that trained
-                write_json(folder / "environment.json", environment())
+                write_json(folder / "environment.json", to_jsonable(environment()))
             yield cls(folder, settings, verb)
 
     def check_inputs(self, inputs: Mapping[str, str]) -> None:
