@@ -12,10 +12,64 @@ from typing import Any, ClassVar, Literal
 
 from holdfast.errors import HoldfastError
 from holdfast.files import read_typed, write_json
-from holdfast.metrics import Comparison, Scores, Verdict
 from holdfast.settings.base import to_jsonable
 
 VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What one model did on one labelled set. All shares lie in [0, 1].
+
+    top1: share of images whose largest logit is the label's.
+    mean_per_class: mean of `per_class` over the classes that have images.
+    per_class: accuracy of each class, in the order of `classes`; None where it has no images.
+    count: images of each class.
+    ece: expected calibration error, 15 equal bins of confidence (Guo et al. 2017, eq. 3).
+    nll: mean negative log-likelihood of the label, in nats.
+    confusion: the cells that are not zero, as (true class, predicted class, images). A list of
+        cells, because a thousand classes would otherwise write a million numbers.
+    """
+
+    n: int
+    top1: float
+    mean_per_class: float
+    ece: float
+    nll: float
+    classes: tuple[str, ...]
+    per_class: tuple[float | None, ...]
+    count: tuple[int, ...]
+    confusion: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Accuracy of b minus accuracy of a on the same images, with its 95 % interval.
+
+    difference, low, high: shares of the images, in [-1, 1].
+    n: images.
+    gained: images that only b gets right.
+    lost: images that only a gets right.
+    """
+
+    difference: float
+    low: float
+    high: float
+    n: int
+    gained: int
+    lost: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Comparison):
+    """A comparison of the zero-shot model (a) with the adapted one (b), and what to do about it.
+
+    decision: `use` the adapted model, or `keep` the zero-shot one.
+    text: the decision in words, with the difference and its interval in points (hundredths).
+    """
+
+    decision: Literal["use", "keep"]
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +135,15 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MethodResult(Result):
+    """What all results of a method have: its name, its title, and the paper that it is from."""
+
+    method: str
+    method_title: str = ""
+    paper: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     """A model's name and size."""
 
@@ -129,11 +192,10 @@ class Diagnostics:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferResult(Result):
+class TransferResult(MethodResult):
     """Name-only transfer. samples: paths by kind and class; scores: by model, on real images."""
 
     kind = "transfer"
-    method: str
     classes: list[str]
     model: ModelInfo
     generator: str | None
@@ -186,10 +248,31 @@ class ValidationPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptWeights:
+    """The weights that a training ended with, and their validation accuracy and loss in nats.
+
+    average: `none` keeps those of `step`; `running` and `valley` the mean of those from first_step
+    to last_step. Of a valley also: segments, the means between two validations that were averaged;
+    converged, whether the loss ever stopped to fall; ended, whether it rose before the training's
+    end.
+    """
+
+    average: Literal["none", "running", "valley"]
+    step: int | None = None
+    first_step: int | None = None
+    last_step: int | None = None
+    segments: int | None = None
+    converged: bool | None = None
+    ended: bool | None = None
+    accuracy: float | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageResult:
     """One training: what was kept of it, and its validations."""
 
-    kept: dict[str, Any]
+    kept: KeptWeights
     validations: list[ValidationPoint]
     seconds: float
 
@@ -323,11 +406,10 @@ class DomainInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillResult(Result):
+class DistillResult(MethodResult):
     """Distillation. samples: paths of a few pictures of each domain."""
 
     kind = "distill"
-    method: str
     classes: list[str]
     prompts: list[list[str]]
     domains: list[DomainInfo]
@@ -472,11 +554,10 @@ class StreamNumbers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinualResult(Result):
+class ContinualResult(MethodResult):
     """A stream of tasks."""
 
     kind = "continual"
-    method: str
     tasks: list[StreamTask]
     matrix: AccuracyMatrix
     task_aware: StreamNumbers
@@ -487,11 +568,10 @@ class ContinualResult(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddResult(Result):
+class AddResult(MethodResult):
     """One more task for a model. before, after: scores by evaluation set."""
 
     kind = "continual-add"
-    method: str
     tasks: list[str]
     held_out: list[str]
     before: dict[str, TaskScores]
