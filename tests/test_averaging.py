@@ -11,6 +11,7 @@ from holdfast.averaging import (
     PeriodicAverage,
     RunningAverage,
     SWADTracker,
+    ValidatedAverage,
     Validation,
     evaluating,
 )
@@ -46,7 +47,7 @@ def test_the_best_weights_are_those_of_the_best_accuracy_then_the_smallest_loss(
     assert [v["step"] for v in best.validations] == [0, 2, 4, 6, 8]
     assert [v["accuracy"] for v in best.validations] == [0.4, 0.7, 0.7, 0.7, 0.1]
     assert best.result()["weight"].tolist() == [[4, 16]]
-    assert best.about()["step"] == 4
+    assert best.kept()["step"] == 4
 
 
 def test_of_equals_the_first_stays_and_the_smaller_loss_wins():
@@ -57,11 +58,11 @@ def test_of_equals_the_first_stays_and_the_smaller_loss_wins():
 
     best = BestTracker(Found([(0.5, 1.0), (0.5, 1.0), (0.5, 0.9), (0.4, 0.1)]), every=1, steps=4)
     walk(best, 4)
-    assert best.about() == {"average": "none", "step": 2}
+    assert best.kept() == {"average": "none", "step": 2}
     assert best.validations[2] == {"step": 2, "accuracy": 0.5, "loss": 0.9}
     same = BestTracker(Found([(0.5, 1.0)] * 3), every=1, steps=3)
     walk(same, 3)
-    assert same.about()["step"] == 0
+    assert same.kept()["step"] == 0
     assert same.result()["weight"].tolist() == [[0, 0]]
     assert not same.finished
 
@@ -124,6 +125,49 @@ def test_a_resumed_mean_every_so_many_steps_goes_on():
     assert again.mean.first == whole.mean.first == -1
 
 
+def test_another_average_is_validated_along_the_training_and_resumed():
+    def tracker(found=0):
+        mean = PeriodicAverage(nn.Linear(2, 1, bias=False), 3, 7)
+        return ValidatedAverage(mean, Losses([1.0, 0.5, 0.1, 0.2], found), 4, 7)
+
+    torch.manual_seed(0)
+    whole = tracker()
+    walk(whole, 7)
+    torch.manual_seed(0)
+    stopped = tracker()
+    walk(stopped, 5)
+    again = tracker(found=2)
+    again.restore(*stopped.state())
+    module = nn.Linear(2, 1, bias=False)
+    for step in (5, 6):
+        with torch.no_grad():
+            module.weight.copy_(torch.tensor([[step, step**2]]))
+        again.after_step(step, module)
+    assert [v["step"] for v in again.validations] == [0, 4, 6]
+    assert torch.equal(again.result()["weight"], whole.result()["weight"])
+    assert torch.equal(whole.result()["weight"], whole.average.result()["weight"])
+    assert not whole.finished
+    about = whole.about()
+    assert about == again.about()
+    assert about["kept"] == whole.average.about()["kept"] | {"accuracy": 0.8, "loss": 0.2}
+    assert about["kept"]["average"] == "iterates" and about["kept"]["last_step"] == 6
+    whole.average.finished, whole.every = True, 99
+    whole.after_step(7, module)
+    assert whole.finished
+
+
+def test_what_there_is_to_say_of_the_kept_weights():
+    """Their own accuracy and loss, which no validation along the training measured."""
+    running = RunningAverage(Losses([1.0, 0.5, 0.1]), every=6, steps=7, start=4)
+    walk(running, 7)
+    assert running.about() == {
+        "kept": running.kept() | {"accuracy": 0.9, "loss": 0.1},
+        "validations": running.validations,
+    }
+    assert len(running.validations) == 2
+    assert PeriodicAverage(nn.Linear(1, 1), 1, 1).about()["validations"] == []
+
+
 def test_the_last_step_is_validated_too():
     best = BestTracker(Losses([1.0, 0.5, 0.1]), every=4, steps=7)
     walk(best, 7)
@@ -136,7 +180,7 @@ def test_the_running_average_by_hand():
     walk(running, 7)
     expected = [[(4 + 5 + 6) / 3, (16 + 25 + 36) / 3]]
     torch.testing.assert_close(running.result()["weight"], torch.tensor(expected))
-    assert running.about() == {"average": "running", "first_step": 4, "last_step": 6}
+    assert running.kept() == {"average": "running", "first_step": 4, "last_step": 6}
     assert [v["loss"] for v in running.validations] == [1.0, 1.0]
     assert not running.finished
 
@@ -146,7 +190,7 @@ def test_a_training_that_ends_before_the_running_average_begins_has_its_last_wei
     assert running.start == 100, "the paper's"
     walk(running, 7)
     assert running.result()["weight"].tolist() == [[6, 36]]
-    assert running.about() == {"average": "running", "first_step": 6, "last_step": 6}
+    assert running.kept() == {"average": "running", "first_step": 6, "last_step": 6}
 
 
 def test_what_is_kept_does_not_change_with_the_module():
@@ -165,7 +209,7 @@ def test_the_valley_averages_means_between_validations_and_ends_the_training():
     valley = SWADTracker(Losses(losses), every=3, steps=37, converge=3, tolerance=3)
     module = walk(valley, 37)
     assert valley.finished and module.weight[0, 0] < 36
-    about = valley.about()
+    about = valley.kept()
     # The loss of 1.0 at step 3 starts it, and what ends there only holds the place; the segments
     # that end at steps 6, 9 and 12 are averaged; three losses above 1.43 end it at step 21.
     assert about["converged"] and about["ended"] and about["last_step"] == 12
@@ -178,7 +222,7 @@ def test_a_valley_that_never_converged_gives_the_last_segment():
     valley = SWADTracker(Losses([5.0, 4.0, 3.0, 2.0]), every=2, steps=7)
     walk(valley, 7)
     assert valley.result()["weight"][0, 0] == (5 + 6) / 2
-    assert valley.about() == {
+    assert valley.kept() == {
         "average": "valley",
         "first_step": 5,
         "last_step": 6,
@@ -200,7 +244,7 @@ def test_an_average_that_holds_its_place_only_is_of_one_segment():
     """The training ends where the valley begins, and the losses after it are high."""
     valley = SWADTracker(Losses([0.1, 1.0, 1.0]), every=1, steps=3)
     walk(valley, 3)
-    about = valley.about()
+    about = valley.kept()
     assert (about["converged"], about["segments"]) == (True, 1)
     assert (about["first_step"], about["last_step"]) == (0, 0)
 
@@ -245,7 +289,7 @@ def test_a_resumed_training_ends_with_the_same_average(kind, stop):
     again = trained(kind, stop)
     assert again.validations == whole.validations
     assert again.finished == whole.finished == (kind is SWADTracker)
-    assert again.about() == whole.about()
+    assert again.kept() == whole.kept()
     assert all(torch.equal(again.result()[k], v) for k, v in whole.result().items())
 
 

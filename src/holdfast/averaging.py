@@ -74,8 +74,17 @@ class WeightTracker(ABC):
         """The weights to go on with, on the CPU."""
 
     @abstractmethod
+    def kept(self) -> dict[str, Any]:
+        """Which weights the result is, as the fields of `results.KeptWeights`."""
+
     def about(self) -> dict[str, Any]:
-        """What was kept, for the record."""
+        """`kept`, with the accuracy and loss of the result, and the validations.
+
+        The result must be in the module that `validate` measures; it is validated once more.
+        """
+        with torch.no_grad():
+            found = self.validate()
+        return {"kept": self.kept() | asdict(found), "validations": self.validations}
 
     @abstractmethod
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -103,7 +112,7 @@ class BestTracker(WeightTracker):
     def result(self) -> dict[str, Tensor]:
         return self.weights
 
-    def about(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         return {"average": "none", "step": self.best["step"]}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -155,7 +164,7 @@ class SWADTracker(WeightTracker):
     def result(self) -> dict[str, Tensor]:
         return self.swad.result().weights
 
-    def about(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         found = self.swad.result()
         return {
             "average": "valley",
@@ -211,7 +220,7 @@ class RunningAverage(WeightTracker):
         assert self.mean is not None
         return on_cpu(self.mean.weights)
 
-    def about(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         assert self.mean is not None
         return {"average": "running", "first_step": self.mean.first, "last_step": self.mean.last}
 
@@ -229,7 +238,7 @@ class PeriodicAverage:
     """Mean of the weights before the task, after each `every`-th step from the first, and the last.
 
     The weight ensemble of ZSCL (arXiv 2303.06628, Eq. 7), over the weights that its public code
-    takes. It validates nothing.
+    takes. It validates nothing; `ValidatedAverage` does.
 
     model: with the weights before the task; those that learn are followed.
     every: steps between two weights in the mean.
@@ -249,6 +258,11 @@ class PeriodicAverage:
         """The mean so far, on the CPU."""
         return self.mean.weights
 
+    def about(self) -> dict[str, Any]:
+        """Up to which step the weights are in the mean; there are no validations."""
+        kept = {"average": "iterates", "first_step": 0, "last_step": self.mean.last}
+        return {"kept": kept, "validations": []}
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """For the checkpoint."""
         return self.mean.weights, {"last": self.mean.last, "count": self.mean.count}
@@ -256,6 +270,37 @@ class PeriodicAverage:
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take over what `state` gave."""
         self.mean = Segment(tensors, -1, values["last"], values["count"])
+
+
+class ValidatedAverage(WeightTracker):
+    """Another average of the weights, validated along the training as the others are.
+
+    average: a callback of `train.fit` whose result is kept.
+    validate, every, steps: as in WeightTracker.
+    """
+
+    def __init__(self, average: Any, validate: Validate, every: int, steps: int) -> None:
+        super().__init__(validate, every, steps)
+        self.average = average
+
+    def after_step(self, step: int, module: nn.Module) -> None:
+        super().after_step(step, module)
+        self.average.after_step(step, module)
+        self.finished = self.average.finished
+
+    def result(self) -> dict[str, Tensor]:
+        return self.average.result()
+
+    def kept(self) -> dict[str, Any]:
+        return self.average.about()["kept"]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, values = self.average.state()
+        return tensors, {"average": values, "validations": self.validations}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self.average.restore(tensors, values["average"])
+        self.finished, self.validations = self.average.finished, values["validations"]
 
 
 def learning(module: nn.Module) -> dict[str, Tensor]:

@@ -251,13 +251,13 @@ class ValidationPoint:
 class KeptWeights:
     """The weights that a training ended with, and their validation accuracy and loss in nats.
 
-    average: `none` keeps those of `step`; `running` and `valley` the mean of those from first_step
-    to last_step. Of a valley also: segments, the means between two validations that were averaged;
-    converged, whether the loss ever stopped to fall; ended, whether it rose before the training's
-    end.
+    average: `none` keeps those of `step`; `running`, `valley` and `iterates` the mean of some from
+    first_step to last_step. Of a valley also: segments, the means between two validations that were
+    averaged; converged, whether the loss ever stopped to fall; ended, whether it rose before the
+    training's end.
     """
 
-    average: Literal["none", "running", "valley"]
+    average: Literal["none", "running", "valley", "iterates"]
     step: int | None = None
     first_step: int | None = None
     last_step: int | None = None
@@ -298,7 +298,11 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """One student: a seed, and the domain left out. classifier: its folder, below the run's."""
+    """One student: a seed, and the domain left out.
+
+    classifier: its folder, below the run's. training_seconds: of all its trainings over all starts,
+    with those of the candidates.
+    """
 
     seed: int
     held_out: str | None
@@ -309,6 +313,8 @@ class TrialResult:
     candidates: list[Candidate] = field(default_factory=list)
     stages: dict[str, StageResult] = field(default_factory=dict)
     classifier: str | None = None
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
