@@ -5,7 +5,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from jaxtyping import install_import_hook
 from tqdm import tqdm
+
+# Types and shapes of these modules' functions are checked while the tests run, as their
+# annotations have them; an int is good for a float. `inspect.unwrap` gives a function unchecked.
+CHECKED = ["averaging", "losses", "metrics", "models", "weights"]
+install_import_hook(
+    [f"holdfast.{name}" for name in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 # The thread that watches its bars may hold their lock while a test forks, and the child would wait
 # for that lock for ever.

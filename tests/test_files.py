@@ -1,19 +1,26 @@
+import os
 import signal
 import stat
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from holdfast.errors import HoldfastError
 from holdfast.files import (
+    LOCK,
     TEMPORARY,
-    append_line,
+    append_lines,
     atomic_write,
     derive_seed,
     locked,
     read_json,
     read_lines,
+    read_typed,
     remove_leftovers,
     sha256,
     write_json,
@@ -59,14 +66,89 @@ def test_a_kill_leaves_a_whole_file(tmp_path):
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(TEMPORARY)]
 
 
-def test_a_line_cut_short_by_a_kill_is_left_out_and_the_next_is_whole(tmp_path):
+def test_a_line_cut_short_by_a_kill_is_left_out_and_the_next_are_whole(tmp_path):
     path = tmp_path / "lines.jsonl"
-    append_line(path, {"a": "é"})
+    append_lines(path, [{"a": "é"}])
     with path.open("ab") as file:
         file.write(b'{"a": "cut')
-    append_line(path, {"a": 2})
-    assert read_lines(path) == [{"a": "é"}, {"a": 2}]
+    append_lines(path, [{"a": 2}, {"a": 3}])
+    assert read_lines(path) == [{"a": "é"}, {"a": 2}, {"a": 3}]
     assert read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_several_lines_are_synced_once_and_none_not_at_all(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    append_lines(tmp_path / "lines.jsonl", [1, 2, 3])
+    assert len(synced) == 1
+    append_lines(tmp_path / "lines.jsonl", [])
+    append_lines(tmp_path / "none.jsonl", [])
+    assert len(synced) == 1 and not (tmp_path / "none.jsonl").exists()
+
+
+def test_no_line_is_written_if_one_of_them_cannot_be(tmp_path):
+    with pytest.raises(ValueError):
+        append_lines(tmp_path / "lines.jsonl", [1, float("nan")])
+    assert not (tmp_path / "lines.jsonl").exists()
+
+
+@dataclass(frozen=True)
+class Inner:
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Outer:
+    count: int
+    names: tuple[str, ...] = ()
+    parts: dict[str, Inner] = field(default_factory=dict)
+    anything: dict[str, Any] = field(default_factory=dict)
+
+
+def test_a_file_is_read_as_a_dataclass(tmp_path):
+    path = tmp_path / "a.json"
+    value = {"count": 1, "names": ["a"], "parts": {"x": {"share": 2}}, "later": 1}
+    write_json(path, value | {"anything": {"a": [None, "\udcff"]}})
+    found = read_typed(path, Outer)
+    assert found == Outer(1, ("a",), {"x": Inner(2.0)}, {"a": [None, "\udcff"]})
+    assert isinstance(found.parts["x"].share, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"count": "1"}', "not as it should be at count: Expected int, got str"),
+        ('{"count": 1.5}', "at count: Expected int, got float"),
+        ('{"count": true}', "at count: Expected int, got bool"),
+        ('{"count": null}', "at count: Expected int, got null"),
+        ('{"count": 1, "parts": {"x": {"share": "y"}}}', "at parts[...].share: Expected float"),
+        ('{"count": 1, "names": [1]}', "at names[0]: Expected str, got int"),
+        ("{}", "missing required field count"),
+        ("[1]", "Expected object, got array"),
+        ('{"count": 1, "count": 2}', "it has 'count' twice"),
+        ('{"count": 1, "parts": {"x": {"share": NaN}}}', "it holds NaN"),
+        ('{"count": 1, "parts": {"x": {"share": -Infinity}}}', "it holds -Infinity"),
+        ('{"count": 1', "cannot be read as JSON"),
+        ("", "cannot be read as JSON"),
+        ("\udcff", "cannot be read as JSON"),
+        ('{"count": ' + "[" * 200_000 + "]" * 200_000 + "}", "nested too deeply"),
+        ('{"count": 1' + " " * 1000 + "}", "more than 1,000 bytes"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_one_sentence(text, reason, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    limit = 1000 if len(text) < 2000 else 10**6
+    with pytest.raises(HoldfastError, match=r"^[^\n]*$") as error:
+        read_typed(path, Outer, limit_bytes=limit)
+    assert reason in str(error.value) and str(path) in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(HoldfastError, match=r"a\.json cannot be read as JSON: No such file"):
+        read_typed(tmp_path / "a.json", Outer)
+    with pytest.raises(HoldfastError, match="Is a directory"):
+        read_json(tmp_path)
 
 
 def test_seeds_tell_their_parts_apart():
@@ -81,13 +163,71 @@ def test_sha256_by_hand(tmp_path):
     assert sha256(tmp_path / "empty").startswith("e3b0c44298fc1c149afbf4c8996fb924")
 
 
-def test_a_locked_folder_is_refused_to_another_process_and_free_again_after_it(tmp_path):
-    program = (
-        "import sys; from pathlib import Path; from holdfast.files import locked\n"
-        "with locked(Path(sys.argv[1])): pass"
+TRY = (
+    "import sys; from pathlib import Path; from holdfast.files import locked\n"
+    "with locked(Path(sys.argv[1])): pass"
+)
+
+
+def attempt(folder, **environment):
+    """What becomes of locking a folder in another process, with other environment variables."""
+    command = [sys.executable, "-c", TRY, str(folder)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}
     )
-    command = [sys.executable, "-c", program, str(tmp_path / "out")]
-    with locked(tmp_path / "out"):
-        refused = subprocess.run(command, capture_output=True, text=True)
-    assert refused.returncode and "Another process is writing to" in refused.stderr
-    assert subprocess.run(command).returncode == 0
+
+
+def test_a_locked_folder_is_refused_to_another_process_and_free_again_after_it(tmp_path):
+    out = tmp_path / "new" / "out"
+    with locked(out):
+        refused = attempt(out, TMPDIR=str(tmp_path))  # a lock there would be another one
+        assert refused.returncode and "Another process is writing to" in refused.stderr
+    assert attempt(out).returncode == 0
+    assert [path.name for path in out.iterdir()] == [LOCK]
+
+
+def test_a_folder_can_be_locked_through_another_name_for_it_only_once(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with locked(tmp_path / "real"):
+        assert "Another process" in attempt(tmp_path / "link").stderr
+
+
+def test_a_lock_goes_with_the_process_that_had_it(tmp_path):
+    program = TRY.replace("pass", "print(flush=True); sys.stdin.read()")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    with pytest.raises(HoldfastError, match="Another process"), locked(tmp_path):
+        pass
+    process.kill()
+    process.communicate()
+    with locked(tmp_path):
+        pass
+
+
+def test_other_users_of_a_shared_folder_can_lock_it(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with locked(tmp_path):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / LOCK).stat().st_mode) == 0o666
+
+
+def test_what_fails_under_a_lock_keeps_its_error_and_frees_it(tmp_path):
+    with pytest.raises(OSError, match="full"), locked(tmp_path):
+        raise OSError("full")
+    assert attempt(tmp_path).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="Linux only")
+@pytest.mark.parametrize("folder", ["/proc/holdfast", "/proc/version"])
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(folder):
+    wrong = pytest.raises(HoldfastError, match=r"Cannot write to /proc/.*choose another folder")
+    with wrong, locked(Path(folder)):
+        pass

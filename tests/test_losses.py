@@ -7,10 +7,12 @@ import torch
 
 from holdfast.losses import (
     clip_logits,
+    cosine_loss,
     covariance_loss,
     cross_entropy,
     distillation_loss,
     feature_mse,
+    full_precision,
     kl_loss,
     multi_positive_targets,
     variance_loss,
@@ -29,6 +31,31 @@ def test_covariance_by_hand():
     # Cov(x, y) = ((-1)(-2) + (1)(2)) / 1 = 4, squared, twice off the diagonal of two entries.
     z = torch.tensor([[0.0, 0.0], [2.0, 4.0]])
     assert covariance_loss(z).item() == pytest.approx(16.0)
+
+
+def test_the_variance_is_of_each_feature_with_an_epsilon():
+    # Standard deviations 0 and sqrt(2); the epsilon alone is under the first root.
+    z = torch.tensor([[3.0, 1.0], [3.0, -1.0]])
+    assert variance_loss(z, epsilon=0.25).item() == pytest.approx((1 - 0.5) / 2)
+    # 1e-7 unless another is given: its root is 3.16e-4.
+    assert variance_loss(z[:, :1]).item() == pytest.approx(1 - 1e-7**0.5, abs=1e-7)
+    # Two samples are enough: sqrt(0.5).
+    assert variance_loss(torch.tensor([[0.0], [1.0]])).item() == pytest.approx(1 - 0.5**0.5)
+
+
+def test_the_covariance_is_a_mean_over_pairs_of_features():
+    # Centred columns (-1, 0, 1), (-1, 0, 1), (2, 0, -2); covariances 1, -2, -2 (n - 1 = 2).
+    z = torch.tensor([[0.0, 0.0, 5.0], [1.0, 1.0, 3.0], [2.0, 2.0, 1.0]])
+    assert covariance_loss(z).item() == pytest.approx(2 * (1 + 4 + 4) / 6)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4, 1)])
+def test_a_sample_or_a_feature_alone_has_no_covariance(shape):
+    z = torch.ones(shape, requires_grad=True)
+    loss = covariance_loss(z)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(z.grad, torch.zeros(shape))
 
 
 @pytest.mark.parametrize("case", range(4))
@@ -61,14 +88,82 @@ def test_a_batch_of_one_is_zero_with_a_gradient(loss):
     assert torch.equal(z.grad, torch.zeros_like(z))
 
 
-@pytest.mark.parametrize("loss", [variance_loss, covariance_loss])
-def test_autocast_does_not_lower_the_precision(loss):
-    z = torch.randn(64, 32, generator=torch.Generator().manual_seed(0)) * 0.1
+def embeddings(count=2, rows=6, columns=5):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(count, rows, columns, generator=generator) / 3
+
+
+LABELS = torch.tensor([0, 4, 2, 2, 1, 3])
+SHARES = torch.tensor([[0.5, 0.0, 0.25, 0.0, 0.25]]).repeat(6, 1)
+CALLS = {
+    "cross_entropy": lambda a, b: cross_entropy(a, LABELS),
+    "cross_entropy with shares": lambda a, b: cross_entropy(a, labels=SHARES.to(b.dtype)),
+    "variance": lambda a, b: variance_loss(a),
+    "covariance": lambda a, b: covariance_loss(z=a),
+    "cosine": lambda a, b: cosine_loss(a, target=b),
+    "clip_logits": lambda a, b: clip_logits(a, b, logit_scale=torch.tensor(99.5).to(a.dtype)),
+    "distillation": lambda a, b: distillation_loss(a, teacher=b, temperature=2.0),
+    "kl": lambda a, b: kl_loss(a, b, 2.0),
+    "feature_mse": lambda a, b: feature_mse(a, b),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_half_precision_is_promoted_and_autocast_is_off(call):
+    """Not a digit is lost to the precision of the forward pass, only what it rounded itself."""
+    a, b = embeddings().bfloat16()
+    plain = call(a.float(), b.float())
+    assert plain.dtype == torch.float32
+    for kind in (torch.bfloat16, torch.float32):
+        with torch.autocast("cpu", torch.bfloat16):
+            inside = call(a.to(kind), b.to(kind))
+        assert inside.dtype == torch.float32
+        torch.testing.assert_close(inside, plain, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(call(a.to(kind), b.to(kind)), plain, rtol=1e-6, atol=1e-7)
+
+
+def test_full_precision_hands_on_what_is_no_floating_point_tensor():
+    seen = []
+
+    @full_precision
+    def look(*args, **kwargs):
+        """Its own words."""
+        seen.append((args, kwargs))
+        return args[0] @ kwargs["z"]
+
+    half, index = torch.ones(2, 2).half(), torch.tensor([1])
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(loss(z), loss(z.clone()))
-        inside = loss(z)
-    assert inside.dtype == torch.float32
-    assert torch.equal(inside, loss(z))
+        product = look(half, index, 0.1, z=half, flag=True)
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16, "on again after it"
+    assert product.dtype == torch.float32
+    ((z, kept, number), named), *_ = seen
+    assert z.dtype == named["z"].dtype == torch.float32
+    assert kept is index and number == 0.1 and named["flag"] is True
+    assert (look.__name__, look.__doc__) == ("look", "Its own words.")
+
+
+def test_the_gradient_passes_the_promotion():
+    z = embeddings()[0].bfloat16().requires_grad_()
+    variance_loss(z).backward()
+    assert z.grad.dtype == torch.bfloat16 and z.grad.abs().sum() > 0
+
+
+def test_cross_entropy_by_hand():
+    # Probabilities (3/4, 1/4) and (1/2, 1/2).
+    logits = torch.tensor([[math.log(3), 0.0], [5.0, 5.0]])
+    expected = -(math.log(1 / 4) + math.log(1 / 2)) / 2
+    assert cross_entropy(logits, torch.tensor([1, 0])).item() == pytest.approx(expected)
+    shared = -(0.5 * math.log(3 / 4) + 0.5 * math.log(1 / 4) + math.log(1 / 2)) / 2
+    targets = torch.tensor([[0.5, 0.5], [0.2, 0.8]])
+    assert cross_entropy(logits, targets).item() == pytest.approx(shared)
+
+
+def test_the_cosine_by_hand():
+    # Cosines 1, 0 and -0.6, whatever the lengths.
+    z = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]])
+    target = torch.tensor([[5.0, 0.0], [7.0, 0.0], [-1.0, 0.0]])
+    assert cosine_loss(z, target).item() == pytest.approx(-(1 + 0 - 0.6) / 3)
+    assert cosine_loss(10 * z, target).item() == pytest.approx(cosine_loss(z, target).item())
 
 
 def test_label_smoothing_by_hand():
@@ -140,7 +235,8 @@ def test_equal_prompts_share_their_targets():
 
 
 def test_similarities_by_hand_and_in_full_precision():
-    images, text = torch.tensor([[0.6, 0.8]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    images = torch.tensor([[0.6, 0.8]])
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
     with torch.autocast("cpu", torch.bfloat16):
-        logits = clip_logits(images, text, torch.tensor(100.0))
-    torch.testing.assert_close(logits, torch.tensor([[60.0, 80.0]]))
+        logits = clip_logits(images, text, torch.tensor(99.0))
+    torch.testing.assert_close(logits, torch.tensor([[59.4, 79.2, 95.04]]))

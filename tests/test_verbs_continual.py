@@ -19,7 +19,7 @@ from tests.test_cli import error_of
 import holdfast
 from holdfast import builtin, names, task_history, train
 from holdfast.cli import main
-from holdfast.data.batches import evaluation_batches
+from holdfast.data.batches import sequential_batches
 from holdfast.data.captions import read_pairs
 from holdfast.data.streams import TaskSource, find_stream, open_source, open_task
 from holdfast.metrics import score, stream_metrics
@@ -749,7 +749,7 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
     every = [name for name, _ in words]
     assert every == ["blue", "green", "red", "bright", "dark", "red"]
     for each in exams:
-        batches = list(evaluation_batches(each.data, clip.preprocess, 7))
+        batches = list(sequential_batches(each.data, clip.preprocess, 7))
         own = Classifier(clip, text_head(clip, each.prompts), names.from_names(each.classes))
         _, logits, labels, _ = own.eval().embed(batches)
         wanted = score(logits, labels, each.classes)

@@ -1,5 +1,11 @@
+import hashlib
+import json
+import math
+import random
+
 import pytest
 import torch
+from tests.reference.swad import average
 
 from holdfast.weights import (
     SWAD,
@@ -7,9 +13,12 @@ from holdfast.weights import (
     Segment,
     adaptive_importance,
     add_consolidation_grad,
+    check_same_names,
+    digest,
     fisher_information,
     fisher_merge,
     interpolate,
+    mean_normalised,
     uniform_importance,
 )
 
@@ -40,10 +49,53 @@ def test_weights_are_paired_by_name_not_by_order():
 
 
 def test_different_names_or_shapes_are_refused():
-    with pytest.raises(ValueError, match="names"):
-        interpolate(A, {"w": B["w"]}, 0.5)
-    with pytest.raises(ValueError, match="shape"):
-        interpolate(A, {**B, "w": torch.zeros(3)}, 0.5)
+    names = r"^weights differ in names: \['count', 'other'\]$"
+    shape = r"^w has shape \(2,\) and \(3,\)$"
+    for function in (
+        check_same_names,
+        lambda a, b: check_same_names(a, a, b),
+        lambda a, b: interpolate(a, b, 0.5),
+        lambda a, b: fisher_merge(a, b, {}, {}, 0.5),
+        lambda a, b: Segment(dict(a), 0, 0).add(b, 1),
+    ):
+        with pytest.raises(ValueError, match=names):
+            function(A, {"w": B["w"], "other": B["count"]})
+        with pytest.raises(ValueError, match=shape):
+            function(A, {**B, "w": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"\['a', 'b', 'c', 'd', 'e'\]$"):
+        check_same_names(dict.fromkeys("gfedcba", A["w"]), {})
+
+
+def test_the_digest_is_of_names_and_values():
+    """By hand: little-endian bytes of each, in the order of the names."""
+    known = hashlib.sha256(b"a" + b"\x03" + 7 * b"\0" + b"b" + b"\0\0\x80\x3f" + b"\0\0\0\x40")
+    weights = {"b": torch.tensor([1.0, 2.0]), "a": torch.tensor(3)}
+    assert digest(weights) == known.hexdigest()
+    assert digest(dict(reversed(weights.items()))) == known.hexdigest()
+    assert digest({**weights, "b": torch.tensor([2.0, 1.0])}) != known.hexdigest()
+    assert digest({"c": weights["b"], "a": weights["a"]}) != known.hexdigest()
+    # Rows in memory order, whatever the strides; types that NumPy has not; parameters.
+    matrix = torch.arange(6.0).view(2, 3)
+    assert digest({"w": matrix.T}) == digest({"w": matrix.T.contiguous()})
+    assert digest({"w": torch.nn.Parameter(matrix)}) == digest({"w": matrix})
+    assert digest({"w": torch.ones(2).bfloat16()}) == digest(
+        {"w": torch.tensor([0x3F80, 0x3F80], dtype=torch.int16)}
+    )
+
+
+def test_what_is_merged_shares_no_memory_with_either():
+    for alpha in (0.0, 0.5, 1.0):
+        merged = interpolate(A, B, alpha)
+        for name, tensor in merged.items():
+            assert tensor.data_ptr() not in (A[name].data_ptr(), B[name].data_ptr())
+
+
+def test_mean_normalised_by_hand():
+    importance = torch.tensor([[1.0, 2.0], [3.0, 2.0]])
+    assert mean_normalised(importance).tolist() == [[0.5, 1.0], [1.5, 1.0]]
+    assert mean_normalised(torch.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+    # The mean counts, not a threshold of some size.
+    torch.testing.assert_close(mean_normalised(1e-12 * importance), mean_normalised(importance))
 
 
 def test_fisher_merge_with_equal_information_is_linear():
@@ -60,6 +112,33 @@ def test_fisher_merge_by_hand():
     assert merged["w"].tolist() == [0.0, 4.0]
 
 
+def test_fisher_merge_with_a_floor_by_hand():
+    # Means of one: F0 = [1.5, 0.5], F1 = [1, 1]; with the floor [2, 1] and [1.5, 1.5].
+    original, tuned = {"w": torch.tensor([1.0, 1.0])}, {"w": torch.tensor([5.0, 5.0])}
+    fishers = {"w": torch.tensor([3.0, 1.0])}, {"w": torch.tensor([9.0, 9.0])}
+    merged = fisher_merge(original, tuned, *fishers, 0.25, floor=0.5)
+    # 0.75·2 = 1.5 against 0.25·1.5 = 0.375, and 0.75·1 against 0.375.
+    expected = [(1.5 + 5 * 0.375) / 1.875, (0.75 + 5 * 0.375) / 1.125]
+    assert merged["w"].tolist() == pytest.approx(expected)
+    # A floor of 1e-3 unless another is given.
+    merged = fisher_merge(A, B, {"w": torch.tensor([1.0, 0.0])}, {"w": torch.zeros(2)}, 0.5)
+    assert merged["w"].tolist() == pytest.approx([4 * 0.001 / 2.002, 3.0], rel=1e-5)
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0, A), (1, B)])
+def test_the_ends_of_the_fisher_merge_are_exact(alpha, expected):
+    fishers = {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 5.0])}
+    merged = fisher_merge(A, B, *fishers, alpha)
+    assert all(torch.equal(merged[name], expected[name]) for name in A)
+
+
+def test_what_has_no_fisher_information_is_interpolated():
+    original = {"w": torch.tensor([0.0]), "other": torch.tensor([2.0]), "n": torch.tensor(1)}
+    tuned = {"w": torch.tensor([1.0]), "other": torch.tensor([6.0]), "n": torch.tensor(5)}
+    merged = fisher_merge(original, tuned, {"w": torch.ones(1)}, {"w": torch.ones(1)}, 0.25)
+    assert (merged["other"].item(), merged["n"].item()) == (3.0, 5)
+
+
 def test_fisher_merge_without_any_information_is_linear():
     zero = {"w": torch.zeros(2)}
     torch.testing.assert_close(
@@ -72,34 +151,181 @@ def test_fisher_information_by_hand():
     samples = [torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0])]
     information = fisher_information(module, lambda m, x: m(x).squeeze(), samples)
     assert information["weight"].tolist() == [[5.0, 2.0]]
+    assert module.weight.grad is None
 
 
-def valley_of(losses, **settings):
-    """Segments of one step each, whose weight is the step."""
-    valley = SWAD(**settings)
-    for step, loss in enumerate(losses):
-        valley.validate(Segment({"w": torch.tensor(float(step))}, step, step, loss=loss))
-    return valley
+def test_fisher_information_of_what_does_not_matter_is_zero_and_of_what_is_frozen_is_absent():
+    module = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1, bias=False) for name in "abc"})
+    module["c"].requires_grad_(False)
+    samples = [torch.tensor([2.0])]
+    information = fisher_information(module, lambda m, x: m["a"](x).squeeze(), iter(samples))
+    assert {name: t.tolist() for name, t in information.items()} == {
+        "a.weight": [[4.0]],
+        "b.weight": [[0.0]],
+    }
+    nothing = fisher_information(module, lambda m, x: m["a"](x).squeeze(), [])
+    assert nothing["a.weight"].tolist() == [[0.0]]
+
+
+def segment(k, loss=math.nan):
+    """Segment k of steps 5k - 4 to 5k, whose weights are unlike any mean of others."""
+    generator = torch.Generator().manual_seed(k)
+    weights = {"w": torch.randn(3, dtype=torch.float64, generator=generator)}
+    return Segment(weights, max(0, 5 * k - 4), 5 * k, 5 if k else 1, loss)
+
+
+def averaged(losses, **settings):
+    swad = SWAD(**settings)
+    for k, loss in enumerate(losses):
+        swad.validate(segment(k, loss))
+    return swad
+
+
+def assert_is_mean(found, segments):
+    """The average has these segments, some perhaps twice, in this order."""
+    taken = [segment(k) for k in segments]
+    place = (found.first, found.last, found.count)
+    assert place == (taken[0].first, taken[-1].last, len(taken))
+    expected = torch.stack([s.weights["w"] for s in taken]).mean(dim=0)
+    torch.testing.assert_close(found.weights["w"], expected)
+
+
+def assert_same(found, expected):
+    """To the bit."""
+    places = [(s.first, s.last, s.count, repr(s.loss)) for s in (found, expected)]
+    assert places[0] == places[1]
+    assert torch.equal(found.weights["w"], expected.weights["w"])
+
+
+def test_a_mean_of_weights_by_hand():
+    mean = Segment({"w": torch.tensor([1.0]), "v": torch.tensor([0.0])}, 3, 3)
+    mean.add({"v": torch.tensor([4.0]), "w": torch.tensor([3.0])}, 4)
+    mean.add({"v": torch.tensor([8.0]), "w": torch.tensor([8.0])}, 7)
+    assert (mean.first, mean.last, mean.count) == (3, 7, 3)
+    assert {name: t.item() for name, t in mean.weights.items()} == {"w": 4.0, "v": 4.0}
 
 
 def test_the_valley_by_hand():
-    # Falls until step 2, stays, then rises for good: 2 begins, and it dies once three are high.
-    valley = valley_of([5, 4, 1, 1.1, 1.2, 1.1, 9, 9, 9], converge=3, tolerance=3)
-    assert valley.left_valley
-    average = valley.result()
-    # Step 2 begins it and holds the place; what counts are 3, 4 and 5, as in SWAD's code.
-    assert (average.first, average.last) == (2, 5)
-    assert average.weights["w"].item() == pytest.approx((3 + 4 + 5) / 3)
+    # Falls until 2, stays, then rises for good: 2 begins it, and it ends once three are high.
+    losses = [5, 4, 1, 1.1, 1.2, 1.1, 9, 9, 9]
+    assert not averaged(losses[:-1], tolerance=3).left_valley
+    swad = averaged(losses, tolerance=3)
+    assert swad.left_valley
+    # Segment 2 holds the place; what counts are 3, 4 and 5, as in SWAD's code.
+    assert_is_mean(swad.result(), [3, 4, 5])
+    swad.validate(segment(9, 1.0))
+    assert_is_mean(swad.result(), [3, 4, 5])
 
 
-def test_before_convergence_the_valley_is_the_latest_segment():
-    assert valley_of([3, 2, 1]).result().weights["w"].item() == 2
+def test_the_papers_settings_are_the_defaults():
+    swad = SWAD()
+    assert (swad.converge, swad.tolerance, swad.ratio) == (3, 6, 0.3)
+    assert (swad.threshold, swad.left_valley, swad.average) == (math.inf, False, None)
+
+
+def test_only_losses_above_the_threshold_end_the_valley():
+    # The mean of 2, 2, 2 by half: 3 is not above it.
+    assert averaged([2, 2, 2], converge=3, tolerance=3, ratio=0.5).threshold == 3
+    assert not averaged([2, 2, 2, 3, 3, 3, 3], tolerance=3, ratio=0.5).left_valley
+    assert averaged([2, 2, 2, 3.01, 3.01, 3.01], tolerance=3, ratio=0.5).left_valley
+
+
+def test_before_a_valley_begins_the_result_is_the_latest_segment():
+    swad = averaged([3, 2, 1])
+    assert swad.average is None
+    assert_same(swad.result(), segment(2, 1))
+
+
+def test_an_average_of_nothing_is_the_segment_that_begins_it():
+    swad = averaged([0.1, 1.0, 1.0])
+    found = swad.result()
+    assert (found.first, found.last, found.count) == (0, 0, 0)
+    assert torch.equal(found.weights["w"], segment(0).weights["w"])
 
 
 def test_asking_for_the_average_does_not_change_it():
-    valley = valley_of([1, 1, 1, 1, 1, 1, 1, 1])
-    first = valley.result().weights["w"].item()
-    assert valley.result().weights["w"].item() == first
+    swad = averaged([1, 1, 1, 1, 1, 1, 1, 1])
+    first = swad.result()
+    again = swad.result()
+    assert (again.first, again.last, again.count) == (first.first, first.last, first.count)
+    assert torch.equal(again.weights["w"], first.weights["w"])
+    assert swad.average.count < first.count
+
+
+def curves():
+    """Flat, falling, rising and jumping losses, many of them equal or at the threshold."""
+    chance = random.Random(0)
+    for _ in range(300):
+        length, low = chance.randint(1, 22), chance.randint(0, 12)
+        slope, noise = chance.choice([0, 0, 0.25, 2]), chance.choice([0, 1, 4])
+        whole = [round(slope * abs(k - low) + noise * chance.random()) for k in range(length)]
+        yield [loss + 1.0 for loss in whole]
+
+
+SETTINGS = [(3, 6, 0.3), (3, 6, 0.5), (2, 3, 1.0), (2, 2, 0.0), (4, 2, 0.25), (1, 3, 1.0)]
+SETTINGS += [(4, 1, 0.5), (1, 1, 0.0), (5, 7, 0.0)]
+
+
+@pytest.mark.parametrize(("converge", "tolerance", "ratio"), SETTINGS)
+def test_any_curve_is_averaged_as_written_out(converge, tolerance, ratio):
+    """Each curve, after each validation, against the paper's algorithm in tests/reference/swad."""
+    for losses in curves():
+        swad = SWAD(converge, tolerance, ratio)
+        for k, loss in enumerate(losses):
+            swad.validate(segment(k, loss))
+            expected = average(losses[: k + 1], converge, tolerance, ratio)
+            assert swad.left_valley == (expected is not None and expected.left_at is not None)
+            found = swad.result()
+            if expected is None:
+                assert_same(found, segment(k, loss))
+            elif expected.taken:
+                assert_is_mean(found, expected.taken)
+            else:
+                place = segment(expected.start)
+                assert (found.first, found.last, found.count) == (place.first, place.last, 0)
+                assert torch.equal(found.weights["w"], place.weights["w"])
+
+
+def restored(swad):
+    """The same from what a checkpoint keeps: tensors in a file of their own, values as JSON."""
+    tensors, values = swad.state()
+    memory = [t.data_ptr() for t in tensors.values()]
+    assert len(set(memory)) == len(memory), "a safetensors file cannot hold one tensor twice"
+    again = SWAD(swad.converge, swad.tolerance, swad.ratio)
+    values = json.loads(json.dumps(values, allow_nan=False))
+    again.restore({name: t.clone() for name, t in tensors.items()}, values)
+    return again
+
+
+@pytest.mark.parametrize(("converge", "tolerance", "ratio"), SETTINGS)
+def test_a_restored_average_goes_on_as_if_it_had_never_stopped(converge, tolerance, ratio):
+    for number, losses in enumerate(curves()):
+        whole, stopped = (SWAD(converge, tolerance, ratio) for _ in range(2))
+        for k, loss in enumerate(losses):
+            if k == number % len(losses):
+                stopped = restored(stopped)
+            for swad in (whole, stopped):
+                swad.validate(segment(k, loss))
+        assert_same(stopped.result(), whole.result())
+        for name in ("left_valley", "start", "threshold"):
+            assert getattr(stopped, name) == getattr(whole, name)
+
+
+def test_a_restored_average_does_not_take_what_lies_before_its_start():
+    # 3 begins it; the memory of six still holds 0, 1 and 2, whose losses are high.
+    losses = [9, 8, 7, 1, 1.1, 1.2]
+    swad = restored(averaged(losses))
+    assert swad.start == 15
+    swad.validate(segment(6, 1.0))
+    assert swad.average.count == 0
+    assert_is_mean(swad.result(), [2, 3, 4, 5, 6])
+
+
+def test_a_segment_without_a_loss_comes_back_without_one():
+    swad = averaged([math.nan, 1.0])
+    again = restored(swad)
+    assert math.isnan(again.recent[0].loss) and again.recent[1].loss == 1.0
+    assert [s.count for s in again.recent] == [1, 5]
 
 
 def test_adaptive_importance_by_hand():
@@ -116,9 +342,47 @@ def test_adaptive_importance_does_not_know_the_size_of_the_gradient():
 
 
 def test_a_tensor_that_the_replay_says_nothing_about():
+    """Its importance is small, and not zero: the pull must reach it."""
+    assert UNSEEN_IMPORTANCE == 1e-6
     assert adaptive_importance("w", None) == UNSEEN_IMPORTANCE
     found = adaptive_importance("w", torch.zeros(2, 2))
-    torch.testing.assert_close(found, torch.full((2, 2), UNSEEN_IMPORTANCE))
+    assert found.tolist() == [[pytest.approx(1e-6, rel=1e-6)] * 2] * 2
+    # Where there is any gradient, none is added: a row that was not seen has no importance.
+    seen = adaptive_importance("w", torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    assert seen.tolist() == [[0.0, 0.0], [2.0, 2.0]]
+
+
+def test_the_importance_leaves_the_gradient_as_it_is():
+    gradient = torch.tensor([3.0, 4.0])
+    adaptive_importance("w", gradient)
+    assert gradient.tolist() == [3.0, 4.0]
+
+
+def test_plain_l2_weighs_all_alike():
+    assert uniform_importance("w", torch.tensor([5.0, 0.0])) == 1.0
+    assert uniform_importance("v", None) == 1.0
+
+
+def test_the_consolidation_by_hand():
+    """One step away, twice the strength is its gradient; two steps, four times."""
+    parameters = {"a": torch.tensor([2.0, 5.0]), "b": torch.tensor([1.0])}
+    anchor = {"b": torch.tensor([0.0]), "a": torch.tensor([1.0, 3.0])}
+    parameters["a"].grad = torch.tensor([10.0, 20.0])
+    importance = {"a": torch.tensor([1.0, 3.0]), "b": 0.5}
+    penalty = add_consolidation_grad(anchor, parameters, 0.5, lambda name, _: importance[name])
+    # 0.5·(1·1 + 3·4) + 0.5·(0.5·1)
+    assert penalty.item() == 6.75
+    assert parameters["a"].grad.tolist() == [10 + 1.0, 20 + 6.0]
+    assert parameters["b"].grad.tolist() == [0.5]
+
+
+def test_unseen_parameters_are_pulled_too():
+    parameter, never = torch.ones(2, requires_grad=True), torch.ones(1, requires_grad=True)
+    parameter.grad = torch.zeros(2)
+    anchor = {"w": torch.zeros(2), "never": torch.zeros(1)}
+    add_consolidation_grad(anchor, {"w": parameter, "never": never}, 1.0, adaptive_importance)
+    assert parameter.grad.tolist() == [pytest.approx(2e-6, rel=1e-5)] * 2
+    assert never.grad.tolist() == [pytest.approx(2e-6, rel=1e-5)]
 
 
 KNOWN = {"a": torch.tensor([[0.5, 2.0]]), "b": torch.tensor([1.5])}

@@ -1,7 +1,6 @@
 """What is kept of a training: the best weights, their average along a valley, or their mean.
 
-Each is a callback of `train.fit`: it validates every so many steps, on whatever its `validate`
-looks at, and its state is kept with the checkpoint.
+Each is a callback of `train.fit`, and its state is kept with the checkpoint. Steps are 0-based.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from holdfast.weights import SWAD, Segment
 class Validation:
     """What a validation found: means over the training domains.
 
-    accuracy: in [0, 1]; loss: cross-entropy, in nats.
+    accuracy: share of the images, in [0, 1].
+    loss: cross-entropy, in nats.
     """
 
     accuracy: float
@@ -36,7 +36,14 @@ class WeightTracker(ABC):
     """Validates after steps 0, `every`, 2·`every` ... and the last, and keeps weights.
 
     Only parameters that learn are followed: what does not, batch statistics included, is the same
-    in every step. validations: {"step", "accuracy", "loss"} of each.
+    in every step.
+
+    validate: measures the module as it is, on whatever it looks at.
+    every: steps between two validations.
+    steps: of the whole training, for the last one.
+
+    validations: {"step", "accuracy", "loss"} of each.
+    finished: nothing is left to follow; the training ends.
     """
 
     def __init__(self, validate: Validate, every: int, steps: int) -> None:
@@ -67,8 +74,17 @@ class WeightTracker(ABC):
         """The weights to go on with, on the CPU."""
 
     @abstractmethod
+    def kept(self) -> dict[str, Any]:
+        """Which weights the result is, as the fields of `results.KeptWeights`."""
+
     def about(self) -> dict[str, Any]:
-        """What was kept, for the record."""
+        """`kept`, with the accuracy and loss of the result, and the validations.
+
+        The result must be in the module that `validate` measures; it is validated once more.
+        """
+        with torch.no_grad():
+            found = self.validate()
+        return {"kept": self.kept() | asdict(found), "validations": self.validations}
 
     @abstractmethod
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -96,7 +112,7 @@ class BestTracker(WeightTracker):
     def result(self) -> dict[str, Tensor]:
         return self.weights
 
-    def about(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         return {"average": "none", "step": self.best["step"]}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -111,7 +127,11 @@ class SWADTracker(WeightTracker):
     """Loss-valley average (SWAD, arXiv 2102.08604); it ends the training where the valley ends.
 
     Each validation starts a new segment, as that paper does it: what the valley averages are the
-    means of the weights between two validations.
+    means of the weights between two validations. Before the valley begins, the result is the
+    latest of these.
+
+    validate, every, steps: as in WeightTracker.
+    converge, tolerance, ratio: as in `weights.SWAD`, with the paper's values.
     """
 
     def __init__(
@@ -144,13 +164,13 @@ class SWADTracker(WeightTracker):
     def result(self) -> dict[str, Tensor]:
         return self.swad.result().weights
 
-    def about(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         found = self.swad.result()
         return {
             "average": "valley",
             "first_step": found.first,
             "last_step": found.last,
-            "segments": found.count,
+            "segments": max(1, found.count),  # 0: the first still holds the place
             "converged": self.swad.average is not None,
             "ended": self.swad.left_valley,
         }
@@ -177,7 +197,13 @@ class SWADTracker(WeightTracker):
 
 
 class RunningAverage(WeightTracker):
-    """The mean of the weights of all steps from `start` on (arXiv 2110.10832: from step 100)."""
+    """The mean of the weights of all steps from `start` on (Arpit et al., arXiv 2110.10832).
+
+    A training that ends before has the weights of its last step.
+
+    validate, every, steps: as in WeightTracker.
+    start: step of the first weights in the mean; the paper has 100.
+    """
 
     def __init__(self, validate: Validate, every: int, steps: int, start: int = 100) -> None:
         super().__init__(validate, every, steps)
@@ -194,7 +220,7 @@ class RunningAverage(WeightTracker):
         assert self.mean is not None
         return on_cpu(self.mean.weights)
 
-    def about(self) -> dict[str, Any]:
+    def kept(self) -> dict[str, Any]:
         assert self.mean is not None
         return {"average": "running", "first_step": self.mean.first, "last_step": self.mean.last}
 
@@ -212,7 +238,11 @@ class PeriodicAverage:
     """Mean of the weights before the task, after each `every`-th step from the first, and the last.
 
     The weight ensemble of ZSCL (arXiv 2303.06628, Eq. 7), over the weights that its public code
-    takes. It validates nothing.
+    takes. It validates nothing; `ValidatedAverage` does.
+
+    model: with the weights before the task; those that learn are followed.
+    every: steps between two weights in the mean.
+    steps: of the whole training, for the last one.
     """
 
     def __init__(self, model: nn.Module, every: int, steps: int) -> None:
@@ -228,6 +258,11 @@ class PeriodicAverage:
         """The mean so far, on the CPU."""
         return self.mean.weights
 
+    def about(self) -> dict[str, Any]:
+        """Up to which step the weights are in the mean; there are no validations."""
+        kept = {"average": "iterates", "first_step": 0, "last_step": self.mean.last}
+        return {"kept": kept, "validations": []}
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """For the checkpoint."""
         return self.mean.weights, {"last": self.mean.last, "count": self.mean.count}
@@ -235,6 +270,37 @@ class PeriodicAverage:
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take over what `state` gave."""
         self.mean = Segment(tensors, -1, values["last"], values["count"])
+
+
+class ValidatedAverage(WeightTracker):
+    """Another average of the weights, validated along the training as the others are.
+
+    average: a callback of `train.fit` whose result is kept.
+    validate, every, steps: as in WeightTracker.
+    """
+
+    def __init__(self, average: Any, validate: Validate, every: int, steps: int) -> None:
+        super().__init__(validate, every, steps)
+        self.average = average
+
+    def after_step(self, step: int, module: nn.Module) -> None:
+        super().after_step(step, module)
+        self.average.after_step(step, module)
+        self.finished = self.average.finished
+
+    def result(self) -> dict[str, Tensor]:
+        return self.average.result()
+
+    def kept(self) -> dict[str, Any]:
+        return self.average.about()["kept"]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, values = self.average.state()
+        return tensors, {"average": values, "validations": self.validations}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self.average.restore(tensors, values["average"])
+        self.finished, self.validations = self.average.finished, values["validations"]
 
 
 def learning(module: nn.Module) -> dict[str, Tensor]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError
 
 TEMPORARY = ".holdfast-tmp"
+LOCK = ".holdfast.lock"  # in a folder that a process writes to
+LIMIT_BYTES = 2**28  # of a JSON file
+T = TypeVar("T")
 
 
 @contextmanager
@@ -48,24 +50,67 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file. Raises HoldfastError if it holds none."""
+def read_json(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Any:
+    """The value of a JSON file.
+
+    limit_bytes: the largest file that is read. Raises HoldfastError, with the reason, for a file
+    that is larger or holds no JSON; NaN and a name that stands twice in an object are none.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise ValueError(f"it has more than {limit_bytes:,} bytes")
+        return json.loads(data, object_pairs_hook=unique_names, parse_constant=refuse_constant)
+    except RecursionError:
+        reason = "it is nested too deeply"
     except (ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise HoldfastError(f"{path} cannot be read as JSON: {reason}.") from None
+    raise HoldfastError(f"{path} cannot be read as JSON: {reason}.")
 
 
-def append_line(path: Path, value: Any) -> None:
-    """Append one JSON line and sync it; `read_lines` ignores a line that a kill cut short."""
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of an object. Raises ValueError if a name stands there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {max(names, key=names.count)!r} twice")
+    return found
+
+
+def refuse_constant(text: str) -> Any:
+    """Raise ValueError for NaN and infinities, which JSON has not."""
+    raise ValueError(f"it holds {text}")
+
+
+def read_typed(path: Path, kind: type[T], *, limit_bytes: int = LIMIT_BYTES) -> T:
+    """The value of a JSON file as a type, such as a dataclass: the only reader of such files.
+
+    Fields that the type does not have are left out. Raises HoldfastError as `read_json` does, and
+    for a value of another type, with the name of the field.
+    """
+    import msgspec  # not needed before
+
+    value = read_json(path, limit_bytes=limit_bytes)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).replace("`", "").partition(" - at $")
+        place = f" at {where.lstrip('.')}" if where else ""
+        raise HoldfastError(f"{path} is not as it should be{place}: {what}.") from None
+
+
+def append_lines(path: Path, values: Iterable[Any]) -> None:
+    """Append JSON lines and sync them once; `read_lines` ignores a line that a kill cut short."""
+    lines = [json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values]
+    if not lines:
+        return
     with path.open("ab+") as handle:
         if handle.tell() > 0:
             handle.seek(-1, os.SEEK_END)
             if handle.read(1) != b"\n":
                 handle.write(b"\n")
-        line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
-        handle.write(line.encode(errors="backslashreplace"))
+        handle.write("".join(lines).encode(errors="backslashreplace"))
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -85,22 +130,31 @@ def read_lines(path: Path) -> list[Any]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep this user's other processes on this machine from writing to `folder`.
+    """Keep other processes from writing to `folder`, which is made if it does not exist.
 
-    The lock lies among the system's temporary files, so that `folder` stays as it is; a killed
-    process loses it. Raises HoldfastError at once if another process has it.
+    The lock is on a file in the folder, so that it holds for other users and on other machines
+    that share the folder. A killed process loses it; the file stays, for another lock on it would
+    not be the same. Raises HoldfastError at once if another process has the lock, or if the folder
+    cannot be written to.
     """
     from filelock import FileLock, Timeout
 
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "replace")).hexdigest()[:16]
+    # The mode lets other users of a shared folder lock it too.
+    lock = FileLock(folder / LOCK, timeout=0, mode=0o666)
     try:
-        with FileLock(Path(tempfile.gettempdir(), f"holdfast-{user}-{name}.lock"), timeout=0):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout:
         raise HoldfastError(
             f"Another process is writing to {folder}; wait for it, or choose another folder."
         ) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise HoldfastError(f"Cannot write to {folder}: {reason}; choose another folder.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_leftovers(folder: Path) -> None:

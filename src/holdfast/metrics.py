@@ -1,15 +1,15 @@
 """Logits and labels -> records: scores, a verdict with its interval, diagnostics of features.
 
-Pure functions of tensors. Shapes: n images, C classes, d feature dimensions.
+Pure functions of tensors on any device. Shapes: n images, C classes, d feature dimensions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics.functional.classification import (
     multiclass_calibration_error,
@@ -17,49 +17,23 @@ from torchmetrics.functional.classification import (
 )
 
 from holdfast.errors import HoldfastError
+from holdfast.results import Comparison, Scores, Verdict
 
 CALIBRATION_BINS = 15
 Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What one model did on one labelled set. All shares lie in [0, 1].
+def score(
+    logits: Float[Tensor, "n C"], labels: Int[Tensor, " n"], classes: Sequence[str]
+) -> Scores:
+    """What one model did on one labelled set.
 
-    top1: share of images whose largest logit is the label's.
-    mean_per_class: mean of `per_class` over the classes that have images.
-    per_class: accuracy of each class, in the order of `classes`; None where it has no images.
-    count: images of each class.
-    ece: expected calibration error, 15 equal bins of confidence (Guo et al. 2017, eq. 3).
-    nll: mean negative log-likelihood of the label, in nats.
-    confusion: the cells that are not zero, as (true class, predicted class, images). A list of
-        cells, because a thousand classes would otherwise write a million numbers.
-    """
+    logits: (n, C), scaled as they enter the softmax. Of equal ones, the first class counts.
+    labels: (n,) the true classes, in [0, C).
+    classes: the C names, in the order of the columns.
 
-    n: int
-    top1: float
-    mean_per_class: float
-    ece: float
-    nll: float
-    classes: tuple[str, ...]
-    per_class: tuple[float | None, ...]
-    count: tuple[int, ...]
-    confusion: tuple[tuple[int, int, int], ...]
-
-    def to_record(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        record = asdict(self)
-        for name in ("classes", "per_class", "count"):
-            record[name] = list(record[name])
-        record["confusion"] = [list(cell) for cell in self.confusion]
-        return record
-
-
-def score(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Scores:
-    """Scores of logits (n, C), scaled as they enter the softmax, against labels (n,) in [0, C).
-
-    Ties go to the first class. Raises HoldfastError for no images and for logits that are not
-    finite, ValueError for shapes and labels that do not fit.
+    Raises HoldfastError for no images and for logits that are not finite, ValueError for shapes
+    and labels that do not fit.
     """
     _check(logits, labels, len(classes))
     log_probabilities = logits.detach().cpu().double().log_softmax(dim=1)
@@ -103,8 +77,8 @@ def _check(logits: Tensor, labels: Tensor, classes: int) -> None:
     check_finite(logits)
 
 
-def check_finite(logits: Tensor) -> None:
-    """Raise HoldfastError for logits, or what was made of them, that are not finite."""
+def check_finite(logits: Float[Tensor, "*shape"]) -> None:
+    """Raise HoldfastError unless `logits`, or what was made of them, are finite; any shape."""
     if not bool(logits.isfinite().all()):
         raise HoldfastError(
             "The model gives logits that are not finite. Evaluate it in fp32, or train it again "
@@ -112,28 +86,17 @@ def check_finite(logits: Tensor) -> None:
         )
 
 
-def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Whether the largest logit is the label's: logits (n, C), labels (n,) -> bool (n,)."""
+def is_correct(logits: Float[Tensor, "n C"], labels: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Whether the largest logit is the label's; of equal ones, the first class counts.
+
+    logits: (n, C) on any scale.
+    labels: (n,) the true classes, in [0, C).
+    """
     return logits.argmax(dim=1) == labels
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Accuracy of b minus accuracy of a on the same images, with a 95 % interval; all in [-1, 1].
-
-    gained: images that only b gets right; lost: images that only a gets right.
-    """
-
-    difference: float
-    low: float
-    high: float
-    n: int
-    gained: int
-    lost: int
-
-
-def compare(correct_a: Tensor, correct_b: Tensor) -> Comparison:
-    """How much more accurate b is than a: correct_a, correct_b (n,) bool on the same images.
+def compare(correct_a: Bool[Tensor, " n"], correct_b: Bool[Tensor, " n"]) -> Comparison:
+    """How much more accurate b is than a on the same images.
 
     The interval is the adjusted Wald interval for paired proportions of Bonett and Price (2012,
     "Adjusted Wald confidence interval for a difference of binomial proportions based on paired
@@ -143,6 +106,11 @@ def compare(correct_a: Tensor, correct_b: Tensor) -> Comparison:
     for 5 to 1,000 images it covers 93 % at worst, and with few images it errs on the wide side.
     The difference itself is not adjusted.
     Images are taken as independent draws: near-duplicates make the interval too narrow.
+
+    correct_a: (n,) which images a gets right.
+    correct_b: (n,) which b gets right, in the same order.
+
+    Raises HoldfastError for no images, ValueError for different shapes.
     """
     if correct_a.shape != correct_b.shape or correct_a.ndim != 1:
         raise ValueError(
@@ -166,23 +134,16 @@ def compare(correct_a: Tensor, correct_b: Tensor) -> Comparison:
     )
 
 
-@dataclass(frozen=True)
-class Verdict(Comparison):
-    """A comparison of the zero-shot model (a) with the adapted one (b), and what to do about it."""
-
-    decision: Literal["use", "keep"]
-    text: str
-
-    def to_record(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return asdict(self)
-
-
-def decide(zero_shot_correct: Tensor, adapted_correct: Tensor) -> Verdict:
-    """Use the adapted model only where it is measurably better: both (n,) bool, same images.
+def decide(zero_shot_correct: Bool[Tensor, " n"], adapted_correct: Bool[Tensor, " n"]) -> Verdict:
+    """Use the adapted model only where it is measurably better, by `compare`.
 
     Where the interval holds zero the zero-shot model stays: it is the one that was not tuned, and
     it still knows everything else.
+
+    zero_shot_correct: (n,) which images the zero-shot model gets right.
+    adapted_correct: (n,) which the adapted model gets right, in the same order.
+
+    Raises what `compare` raises.
     """
     result = compare(zero_shot_correct, adapted_correct)
     points, low, high = (100 * value for value in (result.difference, result.low, result.high))
@@ -206,14 +167,19 @@ def decide(zero_shot_correct: Tensor, adapted_correct: Tensor) -> Verdict:
     return Verdict(**asdict(result), decision="use" if result.low > 0 else "keep", text=text)
 
 
-def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
-    """Squared Fréchet distance of Gaussians fitted to features (n, d) and (m, d), n and m >= 2.
+def frechet_distance(features_a: Float[Tensor, "n d"], features_b: Float[Tensor, "m d"]) -> float:
+    """Squared Fréchet distance of Gaussians fitted to two sets of features.
 
     |mean_a - mean_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) with covariances A, B (divided by
     n - 1), as FID computes it (Heusel et al. 2017, eq. 6). With A = R_a^T R_a from the QR
     factors of the centred features, the last trace is the sum of the singular values of
     R_a R_b^T. So no covariance is formed and no root is taken of a matrix that is singular when
     n < d; only its trace matters. Computed in float64; in squared units of the features.
+
+    features_a: (n, d), n >= 2.
+    features_b: (m, d), m >= 2.
+
+    Raises HoldfastError for fewer than two rows, ValueError for shapes that do not fit.
     """
     features_a, features_b = features_a.detach().cpu().double(), features_b.detach().cpu().double()
     if features_a.shape[1:] != features_b.shape[1:] or features_a.ndim != 2:
@@ -233,14 +199,22 @@ def _covariance_root(features: Tensor) -> Tensor:
     return torch.linalg.qr(centred, mode="r").R
 
 
-def domain_gap(real: Tensor, generated: Tensor, seed: int) -> dict[str, float]:
-    """Fréchet distances between and within domains, from features (n, d) and (m, d).
+def domain_gap(
+    real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], seed: int
+) -> dict[str, float]:
+    """Fréchet distances between and within domains, {"real/real", ...}, in squared units.
 
     The distance is biased upwards by small samples, so all sets compared have one size, half
     of the smaller domain, and the distances between two random halves of one domain say what no
     gap at all looks like at that size. The gap between the domains, which RegFT sets out to
     overcome, is the mean over both pairs of halves. It also holds differences in how often each
     class occurs: hand in balanced classes to see the look of the images alone.
+
+    real: (n, d) features of real images, n >= 4.
+    generated: (m, d) features of generated ones, m >= 4.
+    seed: of the random halves.
+
+    Raises HoldfastError for fewer than four rows.
     """
     half = min(len(real), len(generated)) // 2
     if half < 2:
@@ -258,8 +232,10 @@ def domain_gap(real: Tensor, generated: Tensor, seed: int) -> dict[str, float]:
     }
 
 
-def feature_diversity(features: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """How much features (n, d) vary in length and in direction; labels (n,) name their classes.
+def feature_diversity(
+    features: Float[Tensor, "n d"], labels: Int[Tensor, " n"]
+) -> dict[str, float | None]:
+    """How much features vary in length and in direction.
 
     RegFT relates accuracy on real images to the diversity of features in magnitude and in
     direction. The measures here are our own, not the paper's formulas, and free of scale, so
@@ -270,6 +246,12 @@ def feature_diversity(features: Tensor, labels: Tensor) -> dict[str, float | Non
         1 where they are orthogonal on average.
     direction_within_class: the same over pairs of one class, averaged over the classes that
         have two images or more; None where none has.
+
+    features: (n, d), n >= 2, not normalised. A row of zeros has no direction and counts as
+        orthogonal to all.
+    labels: (n,) their classes.
+
+    Raises ValueError for shapes that do not fit and for fewer than two rows.
     """
     if len(features) < 2 or labels.shape != features.shape[:1]:
         raise ValueError(
@@ -289,22 +271,24 @@ def feature_diversity(features: Tensor, labels: Tensor) -> dict[str, float | Non
     }
 
 
-def _mean_cosine_distance(directions: Tensor) -> float:
-    """Mean of 1 - cosine over pairs of different rows of unit length (n, d), without the pairs.
+def _mean_cosine_distance(directions: Float[Tensor, "n d"]) -> float:
+    """Mean of 1 - cosine over pairs of different rows of unit length or zero, without the pairs.
 
-    The squared length of the sum of all rows is the sum over all ordered pairs, each with itself
-    (n of them, cosine 1) included.
+    The squared length of the sum of all rows is the sum over all ordered pairs, each row with
+    itself included: one for each that is not zero.
     """
     n = len(directions)
-    pairs = float(directions.sum(dim=0).square().sum()) - n
+    pairs = float(directions.sum(dim=0).square().sum()) - int(directions.any(dim=1).sum())
     return 1.0 - pairs / (n * (n - 1))
 
 
 def stream_metrics(matrix: Sequence[Sequence[float]]) -> dict[str, float | None]:
     """One number each for how a stream of T tasks went, from its accuracy matrix.
 
-    matrix[i][j]: accuracy on task j after task i was learnt, (T, T); the row of the model before
-    any task is not part of it.
+    matrix: (T, T); matrix[i][j] is the accuracy on task j after task i was learnt, in any unit,
+        which the numbers then have. The row of the model before any task is not part of it.
+
+    Returns these, of which those over two tasks or more are None for a single one:
 
     transfer: mean over tasks j >= 1 of the mean over i < j of matrix[i][j], what tasks still to
         come could expect, column by column (ZSCL, arXiv 2303.06628; GIFT, arXiv 2503.04229).
@@ -315,7 +299,7 @@ def stream_metrics(matrix: Sequence[Sequence[float]]) -> dict[str, float | None]
     forget: sum over tasks of the last row minus the diagonal, divided by T - 1 (GIFT's code):
         negative where tasks were forgotten.
 
-    Those over two tasks or more are None for a single one. Raises ValueError unless square.
+    Raises ValueError unless the matrix is square.
     """
     count = len(matrix)
     if count == 0 or any(len(row) != count for row in matrix):

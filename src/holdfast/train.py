@@ -1,35 +1,34 @@
-"""`fit`, the only training loop. It knows nothing of methods: they hand it an objective.
+"""`fit`, the only training loop, and the step that every method is a composition of.
 
 An objective is a generator. For one batch it yields its losses in order, as named scalars; `fit`
 back-propagates the sum of each before it resumes the generator, so only one graph is alive at a
-time, and the objective can read the gradients in between:
-
-    def objective(model, batch):                       # RegFT
-        z, logits = model(batch.images)
-        yield {
-            "cross_entropy": cross_entropy(logits, batch.labels),
-            "variance": 0.16 * variance_loss(z),
-            "covariance": 0.02 * covariance_loss(z),
-        }
+time, and the objective can read and change the gradients in between.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from holdfast.anchors.base import (
+    FeatureLoss,
+    Learner,
+    Memory,
+    ReplayForward,
+    ReplayLoss,
+    WeightPull,
+)
+from holdfast.data.batches import Batch
 from holdfast.errors import HoldfastError
-from holdfast.files import atomic_write, derive_seed
+from holdfast.files import derive_seed
+from holdfast.methods.base import Composition
 from holdfast.progress import progress
+from holdfast.runs import Stage, load_some
 from holdfast.settings import Optimisation
 
 Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
@@ -55,13 +54,58 @@ class Callback(Protocol):
 
     finished: bool
 
-    def after_step(self, step: int, module: nn.Module) -> None: ...
+    def after_step(self, step: int, module: nn.Module) -> None:
+        """Look at the weights after a step."""
+
+    def result(self) -> dict[str, Tensor]:
+        """The weights to go on with, of some of the parameters."""
+
+    def about(self) -> dict[str, Any]:
+        """What there is to say of them, called when they are in the module."""
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and values that JSON can hold."""
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Take over what `state` gave."""
+
+
+def objective(
+    composition: Composition, learner: Learner, memory: Memory, label_smoothing: float = 0.0
+) -> Objective:
+    """A method and its anchors as one step: replay losses, pulls, then the loss on the new batch.
+
+    The replay losses have a graph of their own, which is gone before the next one is built. Pulls
+    are added to the gradients in closed form, and may read what the replay losses left there; the
+    step yields their penalties as numbers without a graph.
+
+    memory: what the anchors look back to. Call it before the training changes the weights.
+    """
+    method = composition.method
+    replay_losses: list[ReplayLoss] = composition.of(ReplayLoss)
+    feature_losses: list[FeatureLoss] = composition.of(FeatureLoss)
+    pulls: dict[str, Callable[[], Tensor]] = {
+        anchor.name: anchor.start(learner, memory) for anchor in composition.of(WeightPull)
+    }
+    distillation = composition.distillation
+    over = distillation.over if distillation else "batch"
+
+    def step(learner: Learner, batch: Batch) -> Iterator[dict[str, Tensor]]:
+        if batch.replay is not None and replay_losses:
+            assert memory.replay is not None
+            seen = ReplayForward(learner, batch.replay, memory.replay, over)
+            terms: dict[str, Tensor] = {}
+            for replay_loss in replay_losses:
+                terms |= replay_loss.replay_losses(seen)
+            yield terms
+        terms = {name: pull() for name, pull in pulls.items()}
+        answers = learner.answers(batch)
+        terms |= method.new_loss(learner, answers, batch, label_smoothing)
+        for feature_loss in feature_losses:
+            terms |= feature_loss.feature_losses(answers, batch)
+        yield terms
+
+    return step
 
 
 def fit(
@@ -71,41 +115,39 @@ def fit(
     optimisation: Optimisation,
     *,
     seed: int = 0,
-    checkpoint: Path | None = None,
-    checkpoint_minutes: float = 5.0,
-    after_step: Callable[[int, nn.Module], None] | None = None,
+    stage: Stage | None = None,
     callback: Callback | None = None,
-    record: Callable[[dict[str, Any]], None] | None = None,
+    after_step: Callable[[int, nn.Module], None] | None = None,
     label: str = "training",
 ) -> None:
     """Train the parameters of `module` that require gradients, in place, on its own device.
 
-    checkpoint: file to resume from if it exists, and to write every `checkpoint_minutes`. A run
-        that was killed and started again ends with the same weights as one that was not: to the
-        bit on a CPU with one thread, elsewhere up to the order of sums.
+    stage: where the training is kept. One that is done is loaded; one that was stopped goes on
+        from its checkpoint, and ends with the same weights as one that was not: to the bit on a
+        CPU with one thread, elsewhere up to the order of sums.
+    callback: follows the training, can end it, and says which weights are kept.
     after_step: called with (step, module) after each step.
-    callback: follows the training, can end it, and is kept in the checkpoint.
-    record: called with {"step", "losses": {name: value}, "learning_rate", "gradient_norm"}.
 
     Raises HoldfastError when a loss or gradient is not finite; the weights are then those before
     the step that failed.
     """
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if stage is not None and stage.load_finished(module):
+        module.eval()
+        return
+    parameters = [p for p in module.parameters() if p.requires_grad]
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optimisation.optimizer]
     optimizer = kind(
-        parameters.values(),
+        parameters,
         lr=optimisation.learning_rate,
         weight_decay=optimisation.weight_decay,
         fused=True,
     )
-    device = next(iter(parameters.values())).device
+    device = parameters[0].device
     bf16 = optimisation.precision == "bf16" or (
         optimisation.precision == "auto" and device.type == "cuda"
     )
-    start, total = 0, len(batches)
-    if checkpoint is not None and checkpoint.exists():
-        start = load_checkpoint(checkpoint, module, parameters, optimizer, callback)
-    saved = time.monotonic()
+    total = len(batches)
+    start = 0 if stage is None else stage.resume(module, optimizer, callback)
     module.train()
     for part in module.modules():
         if list(part.parameters()) and not any(p.requires_grad for p in part.parameters()):
@@ -131,9 +173,7 @@ def fit(
                 torch.stack(list(terms.values())).sum().backward()
                 losses |= {name: term.detach() for name, term in terms.items()}
 
-            norm = nn.utils.clip_grad_norm_(
-                parameters.values(), optimisation.clip_norm or math.inf
-            ).item()
+            norm = nn.utils.clip_grad_norm_(parameters, optimisation.clip_norm or math.inf).item()
             if not math.isfinite(norm):
                 raise HoldfastError(
                     f"The gradient of step {step} of {label} is not finite; lower the learning "
@@ -144,18 +184,30 @@ def fit(
                 after_step(step, module)
             if callback is not None:
                 callback.after_step(step, module)
-            if record is not None:
-                values = {name: value.item() for name, value in losses.items()}
-                record(
-                    {"step": step, "losses": values, "learning_rate": rate, "gradient_norm": norm}
-                )
             advance(1)
-            if checkpoint is not None and time.monotonic() - saved > 60 * checkpoint_minutes:
-                save_checkpoint(checkpoint, step + 1, module, parameters, optimizer, callback)
-                saved = time.monotonic()
+            if stage is not None:
+                values = {name: value.item() for name, value in losses.items()}
+                about = {"learning_rate": rate, "gradient_norm": norm}
+                stage.record({"step": step, "losses": values} | about)
+                if stage.is_due():
+                    stage.save(step + 1, module, optimizer, callback)
             if callback is not None and callback.finished:
                 break
     module.eval()
+    said: dict[str, Any] = {}
+    if callback is not None:
+        load_some(module, callback.result())
+        said = callback.about()
+    if stage is not None:
+        stage.finish(module, said)
+
+
+def capped_warmup(optimisation: Optimisation, steps: int) -> Optimisation:
+    """The same optimisation with a warmup of at most a fifth of the steps.
+
+    The papers' 500 steps would be all of a small training.
+    """
+    return replace(optimisation, warmup_steps=min(optimisation.warmup_steps, steps // 5))
 
 
 def learning_rate(step: int, total: int, optimisation: Optimisation) -> float:
@@ -166,61 +218,3 @@ def learning_rate(step: int, total: int, optimisation: Optimisation) -> float:
     if optimisation.schedule == "constant":
         return peak
     return 0.5 * peak * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-
-def save_checkpoint(
-    path: Path,
-    step: int,
-    module: nn.Module,
-    parameters: dict[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    callback: Callback | None = None,
-) -> None:
-    """Write trainable weights, buffers, optimiser moments and the position as one file.
-
-    With a callback, its state too.
-    """
-    tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
-    tensors |= {f"buffer/{name}": b for name, b in module.named_buffers()}
-    for name, p in parameters.items():
-        tensors |= {f"moment/{key}/{name}": t for key, t in optimizer.state[p].items()}
-    about = {"step": str(step)}
-    if callback is not None:
-        followed, values = callback.state()
-        tensors |= {f"callback/{name}": t for name, t in followed.items()}
-        about["callback"] = json.dumps(values)
-    with atomic_write(path) as temporary:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, about)
-
-
-def load_checkpoint(
-    path: Path,
-    module: nn.Module,
-    parameters: dict[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    callback: Callback | None = None,
-) -> int:
-    """Put a checkpoint's state back; returns the step to go on from."""
-    followed: dict[str, Tensor] = {}
-    buffers = dict(module.named_buffers())
-    try:
-        with safe_open(path, framework="pt") as file, torch.no_grad():
-            for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
-                group, _, name = key.partition("/")
-                # A copy: what stays mapped to the file would keep Windows from replacing it.
-                tensor = file.get_tensor(key).clone()
-                if group == "moment":
-                    moment, _, name = name.partition("/")
-                    parameter = parameters[name]
-                    optimizer.state[parameter][moment] = tensor.to(parameter.device)
-                elif group == "callback":
-                    followed[name] = tensor
-                else:
-                    (parameters if group == "weight" else buffers)[name].copy_(tensor)
-            if callback is not None:
-                callback.restore(followed, json.loads(file.metadata()["callback"]))
-            return int(file.metadata()["step"])
-    except (SafetensorError, KeyError, RuntimeError) as error:
-        raise HoldfastError(
-            f"The checkpoint {path} does not fit this model ({error}); delete it to start over."
-        ) from None

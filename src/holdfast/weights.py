@@ -1,4 +1,7 @@
-"""Operations on weights: pure functions of dict[str, Tensor], paired by name."""
+"""Operations on weights: pure functions of {name: tensor}, paired by name.
+
+Names are those of a module's `state_dict`. No function changes what it is given, unless it says so.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 Weights = Mapping[str, Tensor]
 
 
 def check_same_names(*weights: Weights) -> None:
-    """Raise ValueError unless all have the same names and shapes."""
+    """Raise ValueError unless all `weights` have the same names, and each name the same shape."""
     first = weights[0]
     for other in weights[1:]:
         if first.keys() != other.keys():
@@ -29,18 +33,29 @@ def check_same_names(*weights: Weights) -> None:
 
 
 def digest(weights: Weights) -> str:
-    """SHA-256 of the names and values of the tensors, whatever file they come from."""
+    """SHA-256, in hexadecimal, of the names and values of `weights`, whatever their order.
+
+    weights: {name: tensor} of any shape and type, on any device.
+    """
     found = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes: NumPy has no bfloat16.
+        values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        found.update(name.encode() + values.numpy().tobytes())
     return found.hexdigest()
 
 
 def interpolate(original: Weights, tuned: Weights, alpha: float) -> dict[str, Tensor]:
     """Weight-space ensemble (1 - alpha)·original + alpha·tuned (WiSE-FT, arXiv 2109.01903, Eq. 1).
 
-    The ends are exact: alpha 0 is `original`, alpha 1 is `tuned`, bit for bit. Tensors of integers
-    (counters) are taken from `tuned`.
+    The ends are exact: alpha 0 is `original`, alpha 1 is `tuned`, bit for bit. In between, tensors
+    of integers (counters) are taken from `tuned`.
+
+    original: {name: tensor} before training.
+    tuned: {name: tensor} after it, of the same names and shapes.
+    alpha: share of `tuned`, in [0, 1].
+
+    Raises ValueError where names or shapes differ.
     """
     check_same_names(original, tuned)
     if alpha in (0, 1):
@@ -66,6 +81,16 @@ def fisher_merge(
     ((1 - alpha)·F0·original + alpha·F1·tuned) / ((1 - alpha)·F0 + alpha·F1). Each Fisher tensor is
     scaled to mean one, so that a model does not outweigh the other by the size of its gradients,
     and raised by `floor`, so that a weight neither model depends on is interpolated linearly.
+    The ends are exact, as those of `interpolate`.
+
+    original: {name: tensor} before training.
+    tuned: {name: tensor} after it, of the same names and shapes.
+    original_fisher: {name: F0}, not negative, of the tensors to weigh; others are interpolated.
+    tuned_fisher: {name: F1}, of the same names and shapes.
+    alpha: share of `tuned`, in [0, 1].
+    floor: added to the Fisher information, whose mean is one.
+
+    Raises ValueError where the names or shapes of the weights differ.
     """
     check_same_names(original, tuned)
     merged = interpolate(original, tuned, alpha)
@@ -78,21 +103,31 @@ def fisher_merge(
     return merged
 
 
-def mean_normalised(importance: Tensor) -> Tensor:
-    """`importance` divided by its mean; a tensor without any importance stays zero."""
+def mean_normalised(importance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """`importance` divided by its mean; a tensor without any importance stays zero.
+
+    importance: any shape, no negative entries.
+    """
     mean = importance.mean()
     return importance / mean if mean > 0 else torch.zeros_like(importance)
 
 
 def fisher_information(
     module: nn.Module,
-    log_likelihoods: Callable[[nn.Module, Any], Tensor],
+    log_likelihoods: Callable[[nn.Module, Any], Float[Tensor, ""]],
     samples: Iterable[Any],
 ) -> dict[str, Tensor]:
     """Diagonal Fisher information: the mean over samples of the squared gradient.
 
-    log_likelihoods(module, sample): log p(y | x), a scalar, with y drawn from the model itself.
-    Covers the parameters that require gradients.
+    As in EWC (arXiv 1612.00796) and Matena and Raffel (arXiv 2111.09832).
+
+    module: the model. Its parameters that require gradients are covered; those that the
+        likelihood does not depend on get zero.
+    log_likelihoods: (module, sample) -> log p(y | x), a scalar in nats, with y drawn from the
+        model itself.
+    samples: what `log_likelihoods` takes, one at a time; none give zero.
+
+    Returns {name of the parameter: tensor of its shape}.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -112,11 +147,16 @@ UNSEEN_IMPORTANCE = 1e-6  # importance of a weight that the replay losses say no
 Importance = Callable[[str, Tensor | None], Tensor | float]
 
 
-def adaptive_importance(name: str, gradient: Tensor | None) -> Tensor | float:
+def adaptive_importance(
+    name: str, gradient: Float[Tensor, "*shape"] | None
+) -> Float[Tensor, "*shape"] | float:
     """Squared gradient divided by its mean over the tensor (adaptive weight consolidation).
 
     GIFT (arXiv 2503.04229) takes it as the Fisher information of the replay losses of one step. A
-    tensor without gradient, or with none but zeros, gets the same small importance everywhere.
+    tensor without gradient, or with none but zeros, gets UNSEEN_IMPORTANCE everywhere.
+
+    name: of the parameter; not used.
+    gradient: of the replay losses, in the parameter's shape.
     """
     if gradient is None:
         return UNSEEN_IMPORTANCE
@@ -128,18 +168,29 @@ def adaptive_importance(name: str, gradient: Tensor | None) -> Tensor | float:
 
 
 def uniform_importance(name: str, gradient: Tensor | None) -> float:
-    """One for every weight: plain L2."""
+    """One for every weight, which makes the consolidation plain L2.
+
+    name, gradient: as in `adaptive_importance`; not used.
+    """
     return 1.0
 
 
 @torch.no_grad()
 def add_consolidation_grad(
     anchor: Weights, parameters: Mapping[str, Tensor], strength: float, importance: Importance
-) -> Tensor:
+) -> Float[Tensor, ""]:
     """Add the gradient of strength·sum F (theta - theta')^2 to each parameter's `.grad`.
 
-    In closed form, 2·strength·F·(theta - theta'), one tensor at a time and without a graph. F is
-    `importance(name, gradient so far)` and theta' the anchor; returns the penalty, a scalar.
+    In closed form, 2·strength·F·(theta - theta'), one tensor at a time and without a graph. It is
+    the penalty of EWC (arXiv 1612.00796, Eq. 3; lambda is twice the strength) and of GIFT's
+    adaptive weight consolidation (arXiv 2503.04229).
+
+    anchor: theta', {name: tensor}, of all parameters.
+    parameters: theta, {name: parameter}; their `.grad` changes in place.
+    strength: factor of the penalty, at least 0.
+    importance: (name, gradient so far or None) -> F, in the parameter's shape or one number.
+
+    Returns the penalty, a scalar without a graph.
     """
     penalties = []
     for name, parameter in parameters.items():
@@ -156,7 +207,13 @@ def add_consolidation_grad(
 
 @dataclass
 class Segment:
-    """Mean of the weights of consecutive steps `first`..`last`, and the loss at their end."""
+    """Mean of weights, and the loss of a validation at their end.
+
+    weights: {name: mean}.
+    first, last: 0-based steps of the first and the last weights in it.
+    count: how many sets of weights are in it.
+    loss: in nats; nan where there was no validation.
+    """
 
     weights: dict[str, Tensor]
     first: int
@@ -165,7 +222,10 @@ class Segment:
     loss: float = math.nan
 
     def add(self, weights: Weights, last: int) -> None:
-        """Take one more set of weights into the mean."""
+        """Take the `weights` of a step, or their mean up to the step `last`, into the mean.
+
+        Raises ValueError where names or shapes differ.
+        """
         check_same_names(self.weights, weights)
         self.count += 1
         for name, tensor in self.weights.items():
@@ -177,9 +237,17 @@ class SWAD:
     """Average of the weights along the valley of the validation loss (SWAD, arXiv 2102.08604).
 
     The average starts at the first validation whose loss the next `converge` - 1 do not undercut,
-    and ends when `tolerance` losses in a row exceed the mean of those losses by `ratio`. Segments
-    weigh alike, whatever their number of steps. As in SWAD's code, the segment at the start only
-    holds the place until the next is taken; that may be the same one again.
+    and ends when `tolerance` losses in a row exceed the mean of those losses by `ratio`
+    (Algorithm 1 of the paper). As in SWAD's code, what is averaged are segments, the means of the
+    weights between two validations; they weigh alike, whatever their number of steps. The segment
+    at the start only holds the place until the first is taken, which may be the same one again.
+
+    converge: validations to look at for the start; N_s in the paper.
+    tolerance: validations to look at for the end; N_e in the paper.
+    ratio: share by which the loss may exceed the mean at the start; r - 1 in the paper.
+
+    left_valley: the end was found; further validations change nothing.
+    threshold: the loss, in nats, that ends the average; infinite before the start.
     """
 
     def __init__(self, converge: int = 3, tolerance: int = 6, ratio: float = 0.3) -> None:
@@ -192,7 +260,10 @@ class SWAD:
         self.left_valley = False
 
     def validate(self, segment: Segment) -> None:
-        """Take in the segment that ends at a validation, with its loss."""
+        """Take in the segment that ends at a validation, with its loss.
+
+        segment: kept, so it must not change afterwards.
+        """
         if self.left_valley:
             return
         self.recent.append(segment)
@@ -226,7 +297,11 @@ class SWAD:
         return tensors, about | {"segments": segments}
 
     def restore(self, tensors: Weights, values: Mapping[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Take over what `state` gave.
+
+        tensors: {name: tensor}.
+        values: the rest; it may have gone through JSON.
+        """
         kept: dict[str, Segment] = {}
         for place, (first, last, count, loss) in values["segments"].items():
             weights = {
@@ -261,11 +336,16 @@ class SWAD:
 
     def _take(self, segment: Segment) -> None:
         assert self.average is not None
+        if self.average.count == 0:
+            self.average.first = segment.first
         self.average.add(segment.weights, segment.last)
-        self.average.first = min(self.average.first, segment.first)
 
     def result(self) -> Segment:
-        """The average so far; before convergence, the latest segment."""
+        """The average so far; before its start was found, the latest segment.
+
+        Its `first` is that of the segment taken first. Its `count` is 0 where the segment at the
+        start still holds the place.
+        """
         if self.average is None:
             return self.recent[-1]
         final = SWAD(self.converge, self.tolerance, self.ratio)

@@ -10,7 +10,7 @@ from holdfast.data.batches import (
     FixedStepBatches,
     TrainingBatches,
     epoch_order,
-    evaluation_batches,
+    sequential_batches,
 )
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError
@@ -109,7 +109,7 @@ def test_no_readable_image_is_an_error(data):
         path.write_bytes(b"")
     with pytest.raises(HoldfastError, match="None of the training images"):
         next(batches_of(data)(0))
-    assert list(evaluation_batches(data, noisy, 4)) == []
+    assert list(sequential_batches(data, noisy, 4)) == []
 
 
 def plain(image):
@@ -120,7 +120,7 @@ def plain(image):
 def test_evaluation_keeps_the_order_and_names_what_it_skips(data, caplog, workers):
     data.paths[4].write_bytes(b"")
     with caplog.at_level(logging.WARNING):
-        seen = list(evaluation_batches(data, plain, 4, workers))
+        seen = list(sequential_batches(data, plain, 4, workers))
     assert torch.cat([b.indices for b in seen]).tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     red = torch.cat([b.images[:, 0, 0, 0] for b in seen]).tolist()
     assert red == [0, 2, 4, 6, 1, 3, 5, 7, 9]

@@ -218,7 +218,7 @@ def test_an_image_that_never_comes_out_is_an_error(diffusion, tmp_path, monkeypa
 def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path, monkeypatch):
     from holdfast import files
 
-    append, calls = files.append_line, []
+    append, calls = files.append_lines, []
 
     def full(path, value):
         calls.append(path)
@@ -226,7 +226,7 @@ def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path,
             raise OSError(28, "No space left on device")
         append(path, value)
 
-    monkeypatch.setattr(files, "append_line", full)
+    monkeypatch.setattr(files, "append_lines", full)
     with pytest.raises(HoldfastError, match="No space left on device"):
         draw(tmp_path, diffusion)
     assert hashes(draw(tmp_path, diffusion)) == hashes(whole)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.functional import to_tensor
 
-from holdfast.data.batches import Batch, evaluation_batches
+from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.folders import scan
 from holdfast.errors import UsageError
 from holdfast.losses import covariance_loss, cross_entropy, variance_loss
@@ -115,7 +115,7 @@ def test_sweep_equals_models_evaluated_one_by_one(classifier, data):
     decoded = []
 
     def batches():
-        for b in evaluation_batches(data, classifier.tower.preprocess, 7):
+        for b in sequential_batches(data, classifier.tower.preprocess, 7):
             decoded.append(len(b.labels))
             yield b
 
@@ -127,7 +127,7 @@ def test_sweep_equals_models_evaluated_one_by_one(classifier, data):
     for alpha, logits in found.items():
         classifier.load_state_dict(merge(alpha))
         _, alone, same, _ = classifier.embed(
-            evaluation_batches(data, classifier.tower.preprocess, 7)
+            sequential_batches(data, classifier.tower.preprocess, 7)
         )
         assert torch.equal(labels, same)
         torch.testing.assert_close(logits, alone)

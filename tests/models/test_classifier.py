@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from holdfast.data.batches import evaluation_batches
+from holdfast.data.batches import sequential_batches
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.models.classifier import Classifier, Head, load_classifier, text_head
@@ -64,7 +64,7 @@ def test_a_saved_classifier_comes_back_and_loads_in_plain_open_clip(tmp_path, cl
     classifier.save(tmp_path / "model", {"alpha": 0.5})
     again = load_classifier(tmp_path / "model", "cpu")
     data = scan(pictures, NAMES)
-    batches = list(evaluation_batches(data, classifier.tower.preprocess, 7))
+    batches = list(sequential_batches(data, classifier.tower.preprocess, 7))
     ours, theirs = classifier.embed(batches), again.embed(batches)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert again.classes == NAMES

@@ -192,13 +192,14 @@ def replay_distill(record: Record) -> Replay:
     for key in record:
         if key.startswith("swad/") and key.endswith("/losses"):
             curve = key.removesuffix("/losses")
-            found.exact[curve] = loss_valley(record[key], curve.endswith("/reset"))
+            reset = curve.endswith("/reset")
+            found.exact[curve] = loss_valley(record[key], reset, args["eval_every"])
     return found
 
 
-def loss_valley(losses: np.ndarray, reset: bool, every: int = 5) -> dict[str, Any]:
+def loss_valley(losses: np.ndarray, reset: bool, every: int) -> dict[str, Any]:
     """SWAD where the weights at step t are [t, t^2] and each `every` steps are validated."""
-    valley, segment, dead = SWAD(), None, -1
+    swad, segment, left_at = SWAD(), None, -1
     for step in range(every * (len(losses) - 1) + 1):
         weights = {"w": torch.tensor([step, step**2], dtype=torch.float64)}
         if segment is None:
@@ -207,15 +208,20 @@ def loss_valley(losses: np.ndarray, reset: bool, every: int = 5) -> dict[str, An
             segment.add(weights, step)
         if step % every == 0:
             at = step // every
-            valley.validate(replace(segment, weights=dict(segment.weights), loss=losses[at]))
-            if valley.left_valley and dead < 0:
-                dead = at
+            swad.validate(replace(segment, weights=dict(segment.weights), loss=float(losses[at])))
+            if swad.left_valley and left_at < 0:
+                left_at = at
             segment = None if reset else segment
-    average = valley.result()
+    average = swad.result()
+    start, end = average.first, average.last
+    if swad.average is not None and swad.average.count == 0:
+        # Nothing was taken before the training ended. Of what it takes then, the paper's code
+        # reports the last step as the first; where it takes nothing at all, it reports -1.
+        start, end = (swad.window[1].last, end) if average.count else (-1, -1)
     return {
-        "dead_at_eval": dead,
-        "start_step": average.first,
-        "end_step": average.last,
+        "dead_at_eval": left_at,
+        "start_step": start,
+        "end_step": end,
         "weights": average.weights["w"].numpy(),
     }
 

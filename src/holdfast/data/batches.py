@@ -236,7 +236,7 @@ class SequentialBatches(Dataset):
         return _collate(self.data, images, indices, failed)
 
 
-def evaluation_batches(
+def sequential_batches(
     data: ImageDataset, transform: Transform, batch_size: int, workers: int = 0
 ) -> Iterator[Batch]:
     """Every image once, in order, each decoded once.

@@ -13,10 +13,10 @@ itself. A split holds class folders, or images with captions (see `holdfast.data
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from holdfast import builtin, names
 from holdfast.builtin import is_dataset
@@ -162,28 +162,12 @@ def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UsageError for unknown names and values that do not fit.
     """
-    hints = get_type_hints(ContinualTrainSettings)
     known = {each.name for each in fields(ContinualTrainSettings)}
     for name in given:
         if name not in known:
             raise UsageError(f"A task has no setting {name!r}{did_you_mean(str(name), known)}.")
-    found = {name: _typed(name, value, hints[name]) for name, value in given.items()}
-    replace(ContinualTrainSettings(), **found)  # checks the limits
-    return found
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """`value` as the type of a setting; YAML reads `5e-5` as text."""
-    if get_origin(hint) is Literal:
-        if value in get_args(hint):
-            return value
-        raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(get_args(hint))}.")
-    try:
-        if isinstance(value, bool) or (hint is int and int(value) != float(value)):
-            raise ValueError
-        return hint(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{name} is {value!r}; it must be a number.") from None
+    checked = ContinualTrainSettings.from_dict(given)
+    return {name: getattr(checked, name) for name in given}
 
 
 @dataclass(frozen=True)
@@ -207,12 +191,10 @@ class Task:
         """The classes that training tells apart."""
         return self.train.classes
 
-    def splits(self) -> Iterator[tuple[str, LabelledImages]]:
-        """(name, images) of each split that there is: train, val, test."""
-        for split in SPLITS:
-            images = getattr(self, split)
-            if images is not None:
-                yield split, images
+    def splits(self) -> list[tuple[str, LabelledImages]]:
+        """The splits that the task has, by name."""
+        found = {"train": self.train, "val": self.val, "test": self.test}
+        return [(split, images) for split, images in found.items() if images is not None]
 
     def training_prompts(self) -> list[str]:
         """One for each class."""

@@ -245,7 +245,7 @@ def _save(
     with _writing(out):
         with files.atomic_write(out / record.file) as temporary:
             temporary.write_bytes(png)
-        files.append_line(out / MANIFEST, record.to_json())
+        files.append_lines(out / MANIFEST, [record.to_json()])
 
 
 def _png(picture: np.ndarray) -> bytes:

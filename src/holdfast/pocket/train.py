@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from holdfast.files import append_line
+from holdfast.files import append_lines
 
 from . import STUDENTS, WEIGHTS
 from .corpus import corpus
@@ -77,7 +77,7 @@ def main() -> None:
         STEPS[name](options.cache)
         seconds = round(time.monotonic() - begun)
         line = {"step": name, "seconds": seconds, "threads": torch.get_num_threads()}
-        append_line(options.cache / TIMES, line)
+        append_lines(options.cache / TIMES, [line])
         print(f"{name}: {seconds} s")
 
 

@@ -1,54 +1,37 @@
-"""Everything a user may set, with units and defaults. A paper's value is the default and says so.
+"""Groups of settings that several rooms share. `holdfast.commands.settings` has each command's.
 
-No torch here: the command line builds itself from these classes and must start quickly.
+No torch here: the command line builds itself from these classes and must start quickly. A paper's
+value is the default and says so.
 """
 
-from holdfast.settings.base import INFINITY, SEED, Optimisation, Precision, Settings
-from holdfast.settings.continual import (
-    ContinualAddSettings,
-    ContinualRunSettings,
-    ContinualTrainSettings,
+from holdfast.settings.base import INFINITY, Named, Precision, Settings, inherited, setting
+from holdfast.settings.images import (
+    DEFAULT_GENERATOR,
+    DrawSettings,
+    ImageSettings,
+    PromptSettings,
     ReplaySettings,
-)
-from holdfast.settings.distill import (
-    AverageSettings,
-    BaselineSettings,
-    DistillSettings,
-    StageSettings,
     ViewSettings,
 )
 from holdfast.settings.teacher import ServeSettings, TeacherSettings
-from holdfast.settings.transfer import (
-    DEFAULT_GENERATOR,
-    DemoSettings,
-    DrawSettings,
-    EvaluateSettings,
-    GenerateSettings,
-    ImageSettings,
-    PredictSettings,
-    PromptSettings,
+from holdfast.settings.training import (
+    AverageSettings,
+    ContinualTrainSettings,
+    Optimisation,
+    StageSettings,
     TrainSettings,
-    TransferSettings,
 )
 
 __all__ = [
     "DEFAULT_GENERATOR",
     "INFINITY",
-    "SEED",
     "AverageSettings",
-    "BaselineSettings",
-    "ContinualAddSettings",
-    "ContinualRunSettings",
     "ContinualTrainSettings",
-    "DemoSettings",
-    "DistillSettings",
     "DrawSettings",
-    "EvaluateSettings",
-    "GenerateSettings",
     "ImageSettings",
+    "Named",
     "Optimisation",
     "Precision",
-    "PredictSettings",
     "PromptSettings",
     "ReplaySettings",
     "ServeSettings",
@@ -56,6 +39,7 @@ __all__ = [
     "StageSettings",
     "TeacherSettings",
     "TrainSettings",
-    "TransferSettings",
     "ViewSettings",
+    "inherited",
+    "setting",
 ]

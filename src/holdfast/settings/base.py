@@ -1,67 +1,195 @@
-"""What all settings share, and one optimiser run."""
+"""What all settings share. A field says everything about itself: type, default, help and limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, get_type_hints
 
-from holdfast.errors import UsageError
+from holdfast.errors import UsageError, did_you_mean
+from holdfast.settings.convert import convert
 
+INFINITY = float("inf")
 Precision = Literal["auto", "fp32", "bf16"]
+
+
+def setting(
+    default: Any = MISSING,
+    help: str = "",
+    *,
+    factory: Callable[[], Any] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    free: bool = False,
+    rank: bool = False,
+) -> Any:
+    """A field of a settings class.
+
+    Args:
+        default: its value where nobody gives one; without it the field must be given.
+        help: one or two sentences for the command line, with the unit.
+        factory: makes the default where that is a group of settings or a list.
+        low, high: the smallest and the largest number that is allowed.
+        free: a run that goes on may change it, since nothing that is kept depends on it.
+        rank: whether `--help` shows it among the options that matter first.
+    """
+    about = {"help": help, "low": low, "high": high, "free": free, "rank": rank}
+    if factory is not None:
+        return field(default_factory=factory, metadata=about)
+    return field(default=default, metadata=about)
+
+
+def inherited(base: type[Settings], name: str, default: Any, help: str = "") -> Any:
+    """The field `name` of a base class with another default, and another help if one is given."""
+    known = next(each for each in fields(base) if each.name == name)
+    about = dict(known.metadata) | ({"help": help} if help else {})
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all settings share: text becomes a path where one is wanted, and numbers have limits."""
+    """A group of settings.
 
-    limits: ClassVar[dict[str, tuple[float, float]]] = {}
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, str) and str(each.type) in ("Path", "Path | None"):
-                object.__setattr__(self, each.name, Path(value))
-        for name, (low, high) in self.limits.items():
-            value = getattr(self, name)
-            if isinstance(value, int | float) and not low <= value <= high:
-                bounds = f"at least {low:g}" if high == INFINITY else f"from {low:g} to {high:g}"
-                raise UsageError(f"{name} is {value}; it must be {bounds}.")
-
-
-INFINITY = float("inf")
-SEED = (0, 2**63 - 1)
-
-
-@dataclass(frozen=True)
-class Optimisation(Settings):
-    """One optimiser run.
-
-    Args:
-        optimizer: AdamW, or Adam.
-        learning_rate: peak of the schedule; the default suits real CLIP checkpoints.
-        weight_decay: decoupled weight decay, on every parameter as in the papers' code.
-        warmup_steps: steps of linear warmup.
-        schedule: after the warmup, to zero along a cosine, or constant.
-        clip_norm: largest gradient norm; 0 leaves gradients as they are.
-        precision: `bf16` runs the forward pass under autocast, weights stay in fp32; `auto` does
-            so on a CUDA GPU.
+    Values are converted to the type of their field: text to numbers and paths (with `~`), a
+    dictionary to a group. Raises UsageError, naming the field, for what cannot be converted, for
+    numbers beyond their limits and for unknown fields of a group.
     """
 
-    limits = {
-        "learning_rate": (0, INFINITY),
-        "weight_decay": (0, INFINITY),
-        "warmup_steps": (0, INFINITY),
-        "clip_norm": (0, INFINITY),
-    }
+    def __post_init__(self) -> None:
+        hints = types(type(self))
+        for each in fields(self):
+            value = convert(getattr(self, each.name), hints[each.name], each.name)
+            object.__setattr__(self, each.name, value)
+            check_limits(each, value)
 
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    # Not the 1e-3 of RegFT's public code: WiSE-FT fine-tunes real CLIP checkpoints at 3e-5 with
-    # batches of 512, FLYP and GIFT at 1e-5; Adam's square-root rule brings 3e-5 at a batch of 512
-    # to 1.5e-5 at our 128.
-    learning_rate: float = 1e-5
-    weight_decay: float = 0.1
-    warmup_steps: int = 500
-    schedule: Literal["cosine", "constant"] = "cosine"
-    clip_norm: float = 1.0
-    precision: Precision = "auto"
+    @classmethod
+    def from_dict(cls, values: Any, where: str = "") -> Self:
+        """Settings from field names and values, as JSON has them. Raises UsageError."""
+        if not isinstance(values, Mapping):
+            raise UsageError(f"{where or cls.__name__} is {values!r}; give names and values.")
+        known = {each.name: each for each in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise UsageError(
+                    f"There is no setting {f'{where}.' if where else ''}{name}"
+                    f"{did_you_mean(str(name), known)}."
+                )
+        for name, each in known.items():
+            if name not in values and is_required(each):
+                raise UsageError(f"The setting {f'{where}.' if where else ''}{name} is missing.")
+        try:
+            return cls(**values)
+        except UsageError as error:
+            raise UsageError(f"{where}.{error}" if where else str(error)) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Field names and values as JSON types; `from_dict` reads them back."""
+        return {each.name: to_jsonable(getattr(self, each.name)) for each in fields(self)}
+
+
+class Named(Settings):
+    """Settings that are one of a kind, known by a name: a method, or an anchor.
+
+    A subclass that sets `name` is known from then on. In settings it may be written as that name,
+    or as a dictionary with the name and the fields that differ from its defaults.
+    """
+
+    name: ClassVar[str] = ""
+
+    @classmethod
+    def known(cls) -> dict[str, type[Self]]:
+        """All of the kind by name, sorted."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_value(cls, value: Any, where: str) -> Self:
+        """One of the kind from itself, its name, or a dictionary. Raises UsageError.
+
+        Where only one will do, its name may be left out, and a single value is its first field.
+        """
+        if isinstance(value, cls):
+            return value
+        if cls.name:
+            given = value if isinstance(value, Mapping) else {fields(cls)[0].name: value}
+            if given.get("name", cls.name) != cls.name:
+                raise UsageError(f"{where} is {given['name']!r}; it must be {cls.name}.")
+            return cls.from_dict({k: v for k, v in given.items() if k != "name"}, where)
+        given = {"name": value} if isinstance(value, str) else value
+        if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+            raise UsageError(f"{where} is {value!r}; give one of {', '.join(cls.known())}.")
+        kind = cls.known().get(given["name"])
+        if kind is None:
+            raise UsageError(
+                f"There is no {where} {given['name']!r}{did_you_mean(given['name'], cls.known())}; "
+                f"give one of {', '.join(cls.known())}."
+            )
+        return kind.from_dict({k: v for k, v in given.items() if k != "name"}, where)
+
+    def to_json(self) -> dict[str, Any]:
+        """The name, then the fields."""
+        return {"name": self.name, **super().to_json()}
+
+
+@cache
+def types(kind: type[Settings]) -> dict[str, Any]:
+    """The type of each field of a settings class."""
+    return get_type_hints(kind)
+
+
+def is_required(each: Field[Any]) -> bool:
+    """Whether a field has no default."""
+    return each.default is MISSING and each.default_factory is MISSING
+
+
+def check_limits(each: Field[Any], value: Any) -> None:
+    """Raise UsageError for a number, or one in a list, that the field does not allow."""
+    low, high = each.metadata.get("low"), each.metadata.get("high")
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        if (low is not None and number < low) or (high is not None and number > high):
+            bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+            raise UsageError(f"{each.name} is {number}; it must be {bounds}.")
+
+
+def to_jsonable(value: Any) -> Any:
+    """`value` with paths as text and dataclasses as dictionaries, so that JSON can hold it."""
+    if isinstance(value, Settings):
+        return value.to_json()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: to_jsonable(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_jsonable(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("train.epochs", 10) and so on: settings under the names they have on the command line."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def free_fields(settings: Settings, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the fields that a run that goes on may change; a free group as a whole."""
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if each.metadata.get("free"):
+            yield f"{prefix}{each.name}"
+        elif isinstance(value, Settings):
+            yield from free_fields(value, f"{prefix}{each.name}.")
+
+
+def shown(value: Any) -> str:
+    """A value as the command line takes it."""
+    if isinstance(value, Named):
+        return value.name
+    value = to_jsonable(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError
-from holdfast.files import append_line
+from holdfast.files import append_lines
 
 
 class BudgetExhausted(HoldfastError):  # noqa: N818 - reads better where it is caught
@@ -111,5 +111,6 @@ class Ledger:
                 self._open[line["request"]] = line["images"], line["texts"]
 
     def _append(self, line: dict[str, Any]) -> None:
-        append_line(self.path, {"time": datetime.now(UTC).isoformat(timespec="seconds")} | line)
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        append_lines(self.path, [{"time": time} | line])
         self.refresh()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from holdfast.data.batches import Batch, evaluation_batches
+from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.folders import UnreadableImage, find_images, read_image, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, write_json
@@ -51,7 +51,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     models = [classifier]
     if (settings.classifier / "prompts.json").is_file():
         models.append(zero_shot(settings.classifier, classifier.classes, settings.device))
-    batches = evaluation_batches(
+    batches = sequential_batches(
         data, classifier.tower.preprocess, settings.batch_size, settings.workers
     )
     with progress("evaluating", len(data)) as advance:

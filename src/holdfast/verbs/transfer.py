@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from holdfast import names
-from holdfast.data.batches import Batch, evaluation_batches
+from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.folders import (
     LabelledImages,
     fingerprint,
@@ -321,7 +321,7 @@ def evaluation(
 ) -> Iterator[Batch]:
     """Batches in order, under the checkpoint's own evaluation preprocessing."""
     size = batch_size or settings.batch_size
-    return evaluation_batches(data, tower.preprocess, size, settings.workers)
+    return sequential_batches(data, tower.preprocess, size, settings.workers)
 
 
 def on_real_images(

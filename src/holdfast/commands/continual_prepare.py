@@ -1,0 +1,211 @@
+"""What a task starts from: its settings, checked before anything is spent, and the model."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from holdfast import builtin, task_history
+from holdfast.anchors.weight_ensemble import WeightEnsemble
+from holdfast.commands.settings import ContinualAddSettings
+from holdfast.data.folders import fingerprint
+from holdfast.data.replay import BASE
+from holdfast.data.streams import Task, TaskSource, is_dataset, open_task, task_name
+from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import read_json
+from holdfast.generation.pipeline import find
+from holdfast.methods import Composition, Family, compose
+from holdfast.models.clip import CLIP, load_clip
+from holdfast.names import comparable
+from holdfast.replay import count, known_sources
+from holdfast.runs import Run
+from holdfast.task_history import LOCAL, TaskHistory
+from holdfast.weights import digest
+
+GATE_FIELDS = ("max_drop", "held_out")  # come after training: free until a model passes
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task whose settings were checked; nothing was spent on it yet.
+
+    history: of the model it is added to, None for a model that no task was added to.
+    """
+
+    settings: ContinualAddSettings
+    source: TaskSource
+    history: TaskHistory | None
+    composition: Composition
+
+    @property
+    def model(self) -> Path:
+        """The folder of the new model."""
+        return self.settings.out / "model"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the new model is whole."""
+        return (self.model / task_history.TASKS).is_file()
+
+    @property
+    def draws(self) -> bool:
+        """Whether replayed images are drawn, or taken from the user's folder."""
+        return self.composition.asks_replay and self.composition.replayed != "task"
+
+
+def prepare(settings: ContinualAddSettings) -> Prepared:
+    """Check a task's settings. Raises UsageError or HoldfastError for what is wrong with them."""
+    name = settings.name or task_name(settings.task)
+    source = TaskSource(name, settings.task, settings.templates, settings.per_class)
+    builtin.check_place(source.place)
+    if source.per_class is not None and not source.is_dataset:
+        raise UsageError("per_class is for data sets; a folder is used as a whole.")
+    settings = resolved(settings)
+    folder = task_history.find(settings.model)
+    history = task_history.read(folder) if folder is not None else None
+    if history is not None:
+        history.check_new(name)
+    composition = compose(
+        settings.method, settings.anchors, Family.CONTINUAL, replay=count(settings.replay) > 0
+    )
+    prepared = Prepared(settings, source, history, composition)
+    images, batch = count(settings.replay), settings.train.replay_batch_size
+    if prepared.draws and images < batch:
+        raise UsageError(
+            f"There are {images} replayed images, fewer than the {batch} of a step; raise "
+            "--replay.images, or lower --train.replay_batch_size."
+        )
+    if composition.asks_replay:
+        known_sources(history or TaskHistory({}), settings.replay)  # raises for unusable names
+    for ensemble in composition.of(WeightEnsemble):
+        if ensemble.alpha == "auto" or ensemble.merge == "fisher":
+            raise UsageError(
+                "Continual learning takes a number for the weight ensemble's alpha, and the merge "
+                "linear; auto and fisher are for name-only transfer."
+            )
+    if comparable(name) == comparable(BASE):
+        raise UsageError(f"A task cannot be called {name!r}, as pre-training is; rename it.")
+    held_out = held_out_sources(settings)
+    if any(comparable(each.name) == comparable(name) for each in held_out):
+        raise UsageError(f"The task {name!r} is held out too; give one of them another name.")
+    if settings.max_drop is not None and not held_out and not prepared.draws:
+        raise UsageError("max_drop has nothing to be measured on; name tasks with --held_out.")
+    if not prepared.finished and prepared.draws and settings.replay.folder is None:
+        find(settings.generator)
+    return prepared
+
+
+def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
+    """The settings as they hold anywhere: paths absolute."""
+
+    def absolute(place: str) -> str:
+        return place if is_dataset(place) else str(Path(place).absolute())
+
+    replay, pretrained = settings.replay, settings.pretrained
+    folder = task_history.find(settings.model)
+    base = str(Path(replay.base).absolute()) if Path(replay.base).is_file() else replay.base
+    return replace(
+        settings,
+        model=str(folder.absolute()) if folder is not None else lasting(settings.model),
+        pretrained=str(Path(pretrained).absolute()) if Path(pretrained).is_file() else pretrained,
+        task=absolute(settings.task),
+        held_out=[absolute(place) for place in settings.held_out],
+        replay=replace(
+            replay,
+            base=base,
+            folder=replay.folder and replay.folder.absolute(),
+            cache=replay.cache and replay.cache.absolute(),
+        ),
+    )
+
+
+def lasting(model: str) -> str:
+    """A model's name as it holds anywhere."""
+    if model.startswith(LOCAL):
+        return LOCAL + str(Path(model.removeprefix(LOCAL)).absolute())
+    return model
+
+
+def held_out_sources(settings: Any) -> list[TaskSource]:
+    """The tasks of `settings.held_out`. Raises UsageError for one that is not there."""
+    for place in settings.held_out:
+        builtin.check_place(place)
+    sources = [TaskSource(task_name(place), place) for place in settings.held_out]
+    if len({source.name for source in sources}) < len(sources):
+        raise UsageError("Two held-out tasks have the same folder name; rename one folder.")
+    return sources
+
+
+def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
+    """A task's splits; a data set is drawn into `root` unless it is there."""
+    folder = Path(source.place)
+    if source.is_dataset:
+        folder = builtin.dataset(source.place, root, source.per_class)
+    return open_task(source.name, folder, source.templates, learnt)
+
+
+def open_model(
+    model: str, pretrained: str, device: str, seed: int = 0
+) -> tuple[CLIP, TaskHistory]:
+    """A model to add a task to, and its history, which is empty before the first task."""
+    folder = task_history.find(model)
+    if folder is not None:
+        return load_clip(f"{LOCAL}{folder}", "", device, seed), task_history.read(folder)
+    clip = load_clip(model, pretrained, device, seed)
+    base = {"model": lasting(model), "pretrained": pretrained}
+    return clip, TaskHistory(base | {"weights": digest(clip.model.state_dict())})
+
+
+def open_task_run(prepared: Prepared) -> AbstractContextManager[Run]:
+    """`Run.open` of a task's folder; where a model has passed the gate, it may only be looser."""
+    settings, free = prepared.settings, list(GATE_FIELDS)
+    if prepared.finished:
+        earlier, now = read_json(settings.out / "settings.json").get("max_drop"), settings.max_drop
+        looser = earlier is not None and (now is None or now >= earlier)
+        free = ["max_drop"] if looser else []
+    return Run.open(
+        settings.out, settings, "continual add", free=free, keep_settings=prepared.finished
+    )
+
+
+def check_follows(made: TaskHistory, prepared: Prepared) -> None:
+    """Raise HoldfastError if a finished model was not made from the one that is given now."""
+    known, settings = prepared.history, prepared.settings
+    if known is None:
+        known = open_model(
+            settings.model, settings.pretrained, settings.device, settings.seed
+        )[1]
+    before = [task.weights for task in known.tasks]
+    same = [task.weights for task in made.tasks[:-1]] == before
+    if not same or made.base["weights"] != known.base["weights"]:
+        raise HoldfastError(
+            f"{prepared.model} was made from another model than the one given now; give another "
+            "--out, or remove it to make it again."
+        )
+
+
+def task_hashes(task: Task) -> dict[str, dict[str, Any]]:
+    """Number and hash of the images of each split."""
+    return {
+        split: {"images": len(images), "sha256": fingerprint(images)}
+        for split, images in task.splits()
+    }
+
+
+def notes(history: TaskHistory, task: Task, prepared: Prepared) -> list[str]:
+    """What the user should know of the task, without the gate's."""
+    found = []
+    shared = {} if task.captions else history.shared_classes(task.classes.names)
+    for other, both in shared.items():
+        rest = f" and {len(both) - 3} more are" if len(both) > 3 else " are"
+        verb = " is" if len(both) == 1 else rest
+        found.append(f"{', '.join(map(repr, both[:3]))}{verb} also among the classes of {other!r}.")
+    settings = prepared.settings
+    wanted = compose(settings.method, settings.anchors, Family.CONTINUAL)
+    if wanted.asks_replay and wanted.replayed != "task" and count(settings.replay) == 0:
+        pulled = any(anchor.name == "consolidation" for anchor in prepared.composition.anchors)
+        left = "plain L2 toward the previous weights" if pulled else "plain fine-tuning"
+        found.append(f"Without replayed images this is {left}.")
+    return found

@@ -1,0 +1,317 @@
+"""`holdfast continual run`: a stream of tasks, and each model measured on all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from holdfast import builtin, names, task_history
+from holdfast.anchors.base import Memory
+from holdfast.commands.continual_add import LearntTask, learn_task, prepare_training
+from holdfast.commands.continual_prepare import (
+    GATE_FIELDS,
+    open_model,
+    open_source,
+    open_task_run,
+    prepare,
+    task_hashes,
+)
+from holdfast.commands.continual_results import (
+    Rows,
+    accuracy_matrix,
+    conclude_stream,
+    several,
+    stream_numbers,
+    write_matrix,
+)
+from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
+from holdfast.data.folders import LabelledImages, fingerprint
+from holdfast.data.streams import Task, TaskSource
+from holdfast.device import attention
+from holdfast.errors import UsageError
+from holdfast.evaluate import EvalSet, eval_set, evaluate_clip
+from holdfast.files import derive_seed, read_typed, write_json
+from holdfast.learners import TwoTowerLearner
+from holdfast.methods import Family, compose
+from holdfast.models.clip import CLIP, load_clip
+from holdfast.results import ContinualResult, Costs, StepResult, StreamTask, TaskScores
+from holdfast.runs import Run, Stage, peak_memory
+from holdfast.settings.base import to_jsonable
+from holdfast.task_history import LOCAL, TaskHistory, TaskRecord
+from holdfast.train import fit
+
+ZERO_SHOT, JOINT = "zero-shot", "joint"
+
+
+def run_stream(settings: ContinualRunSettings) -> ContinualResult:
+    """Learn the tasks of a stream in order and measure each model on all of them.
+
+    Everything is kept in `settings.out`; run again with the same settings, it goes on where it
+    stopped.
+
+    Raises UsageError or HoldfastError for what is wrong with the stream, before anything is made;
+    HoldfastError if the gate lets a task pass in no way.
+    """
+    sources = builtin.stream(settings.stream)
+    check_stream(settings, sources)
+    out, method = settings.out, settings.method
+    clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
+    stream = settings.stream.absolute() if settings.stream.is_file() else settings.stream
+    named = replace(settings, stream=stream)
+    # Each task checks for itself what it depends on.
+    with Run.open(out, named, "continual run", free=GATE_FIELDS) as run:
+        tasks = [open_source(source, out / "data") for source in sources]
+        run.check_inputs({"model": history.weights, **stream_hashes(sources, tasks)})
+        evaluator = Evaluator(settings, tasks, run)
+        rows: Rows = {ZERO_SHOT: evaluator.row(out, history.weights, lambda: clip)}
+        learnt: list[LearntTask] = []
+        if not method.trains:
+            rows |= {task.name: rows[ZERO_SHOT] for task in tasks}
+        elif method.name == JOINT:
+            folder = out / "tasks" / JOINT
+            learnt.append(learn_jointly(settings, clip, history, sources, tasks, folder))
+            rows[JOINT] = evaluator.model_row(learnt[-1].model)
+        else:
+            del clip
+            for position, task in enumerate(tasks):
+                prepared = prepare(add_settings(settings, sources, position))
+                with open_task_run(prepared) as task_run:
+                    learnt.append(learn_task(task_run, prepared, out / "data"))
+                rows[task.name] = evaluator.model_row(learnt[-1].model)
+        matrix = accuracy_matrix(rows, [task.name for task in tasks], settings.split)
+        task_aware = stream_numbers(matrix.task_aware[1:])
+        result = ContinualResult(
+            **run.header(f"A stream of {several(len(tasks), 'task')}, {method.name}"),
+            method=method.name,
+            tasks=[
+                StreamTask(
+                    name=task.name,
+                    classes=list(task.classes.names),
+                    templates=list(task.templates),
+                    captions=task.captions,
+                    images={split: len(images) for split, images in task.splits()},
+                )
+                for task in tasks
+            ],
+            matrix=matrix,
+            task_aware=task_aware,
+            task_agnostic=stream_numbers(matrix.task_agnostic[1:]),
+            steps=[
+                replace(each.step, training=Stage(each.model.parent, "train").curve())
+                for each in learnt
+            ],
+            verdict=conclude_stream(method.name, matrix, task_aware),
+            notes=[f"{each.task.name}: {note}" for each in learnt for note in each.step.notes],
+            costs=Costs(
+                generation_seconds=sum(each.step.costs.generation_seconds for each in learnt),
+                training_seconds=sum(each.step.costs.training_seconds for each in learnt),
+                gate_seconds=sum(each.step.costs.gate_seconds for each in learnt),
+                evaluation_seconds=run.seconds.get("evaluation", 0.0),
+                peak_memory_bytes=peak_memory(),
+            ),
+        )
+        write_matrix(out / "matrix.csv", matrix, matrix.task_aware)
+        write_matrix(out / "matrix-task-agnostic.csv", matrix, matrix.task_agnostic)
+        run.finish(result)
+    return result
+
+
+def check_stream(settings: ContinualRunSettings, sources: Sequence[TaskSource]) -> None:
+    """Raise UsageError or HoldfastError for what is wrong with the stream, before anything is made.
+
+    Data sets are not looked at, since they are drawn into the run's folder.
+    """
+    method = settings.method
+    composition = compose(method, settings.anchors, Family.CONTINUAL)
+    gated = method.trains and method.name != JOINT
+    if settings.max_drop is not None and not gated:
+        raise UsageError(f"There is no gate for {method.name}; leave out max_drop.")
+    if settings.held_out and settings.max_drop is None:
+        raise UsageError(
+            "In a stream, held_out tasks are for max_drop; give it, or leave them out."
+        )
+    if not gated and composition.asks_replay:
+        raise UsageError(f"{method.title} replays no images; leave out such anchors.")
+    folder = task_history.find(settings.model)
+    history = task_history.read(folder) if folder is not None else None
+    for position, source in enumerate(sources):
+        if names.comparable(source.name) in (ZERO_SHOT, JOINT):
+            raise UsageError(
+                f"A task cannot be called {source.name!r}, as a row of the matrix is; rename it."
+            )
+        if gated:
+            prepare(add_settings(settings, sources, position))
+        if history is not None and method.trains:
+            history.check_new(source.name)
+        if not source.is_dataset:
+            measured_split(open_source(source, settings.out), settings)
+
+
+def measured_split(task: Task, settings: ContinualRunSettings) -> EvalSet:
+    """The images to measure on. Raises UsageError if the task has none."""
+    found = eval_set(task, settings.split)
+    if found is None:
+        raise UsageError(
+            f"The task {task.name!r} has no split {settings.split!r} to be measured on; add a "
+            f"folder {settings.split} to it, or take the other of val and test with --split."
+        )
+    return found
+
+
+def stream_hashes(sources: Sequence[TaskSource], tasks: Sequence[Task]) -> dict[str, str]:
+    """Hashes of what a stream file says and of the images that it names."""
+    said = json.dumps([asdict(each) for each in sources])
+    seen = json.dumps([fingerprint(images) for each in tasks for _, images in each.splits()])
+    texts = {"tasks": said, "images": seen}
+    return {what: hashlib.sha256(text.encode()).hexdigest() for what, text in texts.items()}
+
+
+def add_settings(
+    settings: ContinualRunSettings, sources: Sequence[TaskSource], position: int
+) -> ContinualAddSettings:
+    """The settings of `continual add` for one task of the stream."""
+    source = sources[position]
+
+    def folder(place: int) -> Path:
+        return settings.out / "tasks" / f"{place + 1:02d}-{names.make_id(sources[place].name)}"
+
+    before = folder(position - 1) / "model" if position else None
+    return ContinualAddSettings(
+        model=str(before or settings.model),
+        task=source.place,
+        out=folder(position),
+        name=source.name,
+        templates=source.templates,
+        pretrained=settings.pretrained,
+        method=settings.method,
+        anchors=settings.anchors,
+        generator=settings.generator,
+        per_class=source.per_class,
+        max_drop=settings.max_drop,
+        held_out=settings.held_out,
+        replay=settings.replay,
+        train=replace(settings.train, **source.train),
+        seed=settings.seed,
+        device=settings.device,
+    )
+
+
+class Evaluator:
+    """Measures models on all tasks of the stream; a row that was measured before is read."""
+
+    def __init__(self, settings: ContinualRunSettings, tasks: Sequence[Task], run: Run) -> None:
+        self.settings, self.run = settings, run
+        self.sets = [measured_split(task, settings) for task in tasks]
+        self.vocabulary = [
+            pair
+            for each in self.sets
+            if not each.captions
+            for pair in zip(each.classes, each.prompts, strict=True)
+        ]
+
+    def model_row(self, model: Path) -> dict[str, TaskScores]:
+        """Scores of a model's folder, which are also put into its history."""
+        weights = task_history.read(model).tasks[-1].weights
+        device = self.settings.device
+        found = self.row(model.parent, weights, lambda: load_clip(f"{LOCAL}{model}", device=device))
+        task_history.note_scores(model, {self.settings.split: to_jsonable(found)})
+        return found
+
+    def row(self, folder: Path, weights: str, clip: Callable[[], CLIP]) -> dict[str, TaskScores]:
+        """Scores by task; `clip()` gives the model if they are not in `folder` yet."""
+        path = folder / f"scores-{weights[:12]}-{self.settings.split}.json"
+        if path.exists():
+            return read_typed(path, dict[str, TaskScores])
+        with self.run.clock("evaluation"):
+            found = evaluate_clip(clip(), self.sets, self.vocabulary, self.settings.train.workers)
+        write_json(path, to_jsonable(found))
+        return found
+
+
+def learn_jointly(
+    settings: ContinualRunSettings,
+    clip: CLIP,
+    history: TaskHistory,
+    sources: Sequence[TaskSource],
+    tasks: Sequence[Task],
+    out: Path,
+) -> LearntTask:
+    """Fine-tune on the images of all tasks, with as many steps as the tasks have together.
+
+    The classes are those of all tasks; one that several have is one class, with the first's
+    prompt. history: that of the model that `clip` is.
+    """
+    images, prompts = together(tasks)
+    both, model = Task(JOINT, ("{}",), images), out / "model"
+    stage = Stage(out, "train", settings.train.checkpoint_minutes)
+    if (model / task_history.TASKS).is_file():
+        stage.remove()  # an earlier start may have been killed before it did
+        return LearntTask(both, model, read_typed(out / "step.json", StepResult))
+    steps = sum(replace(settings.train, **source.train).steps for source in sources)
+    train = replace(settings.train, steps=steps)
+    if any(task.captions for task in tasks):
+        train = replace(train, negatives="batch")  # there may be thousands of captions
+    seed = derive_seed(settings.seed, "task", 0, JOINT)
+    learner = TwoTowerLearner(clip, clip.tokenizer(prompts), train.negatives)
+    composition = compose(settings.method, settings.anchors, Family.CONTINUAL)
+    training = prepare_training(learner, clip, images, composition, Memory(), train, seed)
+    with attention(clip.device):
+        fit(learner, **training, stage=stage)
+    ignored = sorted({name for source in sources for name in source.train} - {"steps"})
+    step = StepResult(
+        task=JOINT,
+        position=0,
+        classes=len(images.classes),
+        captions=False,
+        method=JOINT,
+        seed=seed,
+        train=train.to_json(),
+        images={"train": len(images)},
+        notes=[
+            f"All tasks were learnt at once, so what single ones set was not used: {ignored}."
+        ]
+        if ignored
+        else [],
+        costs=Costs(training_seconds=stage.seconds, peak_memory_bytes=peak_memory()),
+    )
+    write_json(out / "step.json", to_jsonable(step))
+    entries = [
+        TaskRecord(
+            name=task.name,
+            classes=task.classes.names,
+            templates=task.templates,
+            captions=task.captions,
+            method=JOINT,
+            seed=settings.seed,
+            settings={"train": train.to_json()},
+            data=task_hashes(task),
+            replay=None,
+        )
+        for task in tasks
+    ]
+    task_history.save(clip, history.with_task(*entries), model)
+    stage.remove()
+    return LearntTask(both, model, step)
+
+
+def together(tasks: Sequence[Task]) -> tuple[LabelledImages, list[str]]:
+    """The training images of all tasks under one list of classes, and the prompt of each."""
+    label: dict[str, int] = {}
+    spelt: list[str] = []
+    prompts: list[str] = []
+    for task in tasks:
+        for name, prompt in zip(task.classes, task.training_prompts(), strict=True):
+            if names.comparable(name) not in label:
+                label[names.comparable(name)] = len(spelt)
+                spelt.append(name)
+                prompts.append(prompt)
+    paths: list[Path] = []
+    labels: list[int] = []
+    for task in tasks:
+        own = [label[names.comparable(name)] for name in task.classes]
+        paths += task.train.paths
+        labels += [own[each] for each in task.train.labels]
+    return LabelledImages(paths, labels, names.from_names(spelt), tasks[0].train.root), prompts

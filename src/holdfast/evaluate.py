@@ -1,0 +1,228 @@
+"""Images -> embeddings -> logits -> scores: the only such loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import binary_calibration_error
+
+from holdfast.data.batches import Batch, ImageDataset, sequential_batches
+from holdfast.data.streams import Task
+from holdfast.errors import HoldfastError
+from holdfast.metrics import CALIBRATION_BINS, check_finite
+from holdfast.models.classifier import Classifier
+from holdfast.models.clip import CLIP
+from holdfast.models.text import class_means, encode_text, image_features
+from holdfast.names import comparable
+from holdfast.progress import progress
+from holdfast.results import TaskScores
+
+BATCH = 128  # images at once where nothing learns
+BLOCK = 1024  # images whose similarities with all classes are in memory at once
+CHUNK_BYTES = 2**29  # of preprocessed images that several models look at in turn
+
+Encode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What several passes made of the same images, on the CPU.
+
+    rows: of each pass, (n, width); labels, indices: (n,), of the images that could be read.
+    """
+
+    rows: list[Tensor]
+    labels: Tensor
+    indices: Tensor
+
+
+@torch.no_grad()  # not inference mode: losses are computed with what is returned
+def forward(
+    passes: Sequence[Callable[[], Encode]],
+    batches: Iterable[Batch],
+    device: torch.device,
+    *,
+    total: int = 0,
+    label: str = "",
+    chunk_bytes: int = 0,
+) -> Outputs:
+    """Send each image through several passes, decoding and preprocessing it once.
+
+    passes: each is called before its turn and gives the function to apply, (batch, 3, height,
+        width) on the device -> (batch, width); so a pass may first load its weights.
+    batches: preprocessed images, as `sequential_batches` gives them.
+    total: number of images, for the progress bar called `label`; without a label there is none.
+    chunk_bytes: preprocessed images that are held for all passes in turn; 0 is one batch.
+
+    Raises HoldfastError if no image can be read.
+    """
+    rows: list[list[Tensor]] = [[] for _ in passes]
+    labels: list[Tensor] = []
+    indices: list[Tensor] = []
+    with progress(label, total) if label else nullcontext(lambda _: None) as advance:
+        for chunk in chunks(batches, chunk_bytes):
+            for made, start in zip(rows, passes, strict=True):
+                encode = start()
+                for batch in chunk:
+                    images = batch.images.to(device, non_blocking=True)
+                    made.append(encode(images).cpu())
+            # Copies: a loader's worker shares its memory through a file handle a tensor.
+            labels += [batch.labels.clone() for batch in chunk]
+            indices += [batch.indices.clone() for batch in chunk]
+            advance(sum(len(batch.labels) for batch in chunk))
+    if not labels:
+        raise HoldfastError("None of the images could be read; look at the files named above.")
+    return Outputs([torch.cat(made) for made in rows], torch.cat(labels), torch.cat(indices))
+
+
+def chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Batches in lists of about `size` bytes of images; single ones where it is 0."""
+    held: list[Batch] = []
+    filled = 0
+    for batch in batches:
+        held.append(batch)
+        filled += batch.images.nbytes
+        if filled >= size:
+            yield held
+            held, filled = [], 0
+    if held:
+        yield held
+
+
+def classifier_logits(
+    classifiers: Sequence[Classifier], batches: Iterable[Batch], total: int, label: str
+) -> Outputs:
+    """Logits (n, classes) of several classifiers with the same preprocessing."""
+    passes = [lambda model=model: lambda images: model.eval()(images)[1] for model in classifiers]
+    return forward(passes, batches, classifiers[0].device, total=total, label=label)
+
+
+def sweep(
+    classifier: Classifier,
+    merge: Callable[[float], Mapping[str, Tensor]],
+    alphas: Sequence[float],
+    batches: Iterable[Batch],
+    *,
+    total: int,
+    label: str = "evaluating",
+) -> tuple[dict[float, Tensor], Tensor, Tensor]:
+    """Logits (n, classes) of the ensemble of each alpha; labels and indices (n,).
+
+    merge: the weights of an alpha. Each image is decoded and preprocessed once.
+    """
+    classifier.eval()
+
+    def ensemble(alpha: float) -> Callable[[], Encode]:
+        def start() -> Encode:
+            classifier.load_state_dict(merge(alpha))
+            return lambda images: classifier(images)[1]
+
+        return start
+
+    found = forward(
+        [ensemble(alpha) for alpha in alphas],
+        batches,
+        classifier.device,
+        total=total,
+        label=label,
+        chunk_bytes=CHUNK_BYTES,
+    )
+    return dict(zip(alphas, found.rows, strict=True)), found.labels, found.indices
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Labelled images to measure on, and the prompts of each class.
+
+    split: which images of a task they are; captions: whether the classes are captions.
+    """
+
+    name: str
+    split: str
+    data: ImageDataset
+    classes: tuple[str, ...]
+    prompts: Sequence[Sequence[str]]
+    captions: bool = False
+
+
+def eval_set(task: Task, *splits: Literal["train", "val", "test"]) -> EvalSet | None:
+    """The first of the splits that the task has; None for none."""
+    for split in splits:
+        data = getattr(task, split)
+        if data is not None:
+            prompts = task.evaluation_prompts(data)
+            return EvalSet(task.name, split, data, data.classes.names, prompts, task.captions)
+    return None
+
+
+def evaluate_clip(
+    clip: CLIP,
+    sets: Sequence[EvalSet],
+    vocabulary: Sequence[tuple[str, Sequence[str]]] = (),
+    workers: int = 0,
+) -> dict[str, TaskScores]:
+    """Scores of a CLIP model on each set, by its name; each image is seen once.
+
+    vocabulary: (class name, prompts) of all tasks together. An answer among them is right if it
+    has the label's name, whichever task it comes from; sets with other names, and captions, have
+    no such score.
+    """
+    clip.model.eval()
+    scale = clip.logit_scale.cpu()
+    everything = class_text(clip, [prompts for _, prompts in vocabulary]) if vocabulary else None
+    keys = {comparable(name): number for number, (name, _) in enumerate(vocabulary)}
+    meaning = torch.tensor([keys[comparable(name)] for name, _ in vocabulary], dtype=torch.long)
+    found: dict[str, TaskScores] = {}
+    for each in sets:
+        batches = sequential_batches(each.data, clip.preprocess, BATCH, workers)
+        seen = forward(
+            [lambda: lambda images: image_features(clip.model, images)],
+            batches,
+            clip.device,
+            total=len(each.data),
+            label=f"evaluating {each.name}",
+        )
+        z, labels = seen.rows[0], seen.labels
+        own = [keys.get(comparable(name)) for name in each.classes]
+        agnostic = None
+        if everything is not None and not each.captions and None not in own:
+            right = meaning[(z @ everything.T).argmax(dim=1)] == torch.tensor(own)[labels]
+            agnostic = right.double().mean().item()
+        found[each.name] = TaskScores(
+            split=each.split,
+            images=len(labels),
+            task_agnostic_top1=agnostic,
+            **within_task(z, class_text(clip, each.prompts), scale, labels),
+        )
+    return found
+
+
+def within_task(z: Tensor, text: Tensor, scale: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy and calibration among the classes of a task.
+
+    z: (n, dim) and text: (classes, dim), normalised; scale: a scalar; labels: (n,). A block of
+    images at a time: of captions there may be as many as images. Raises HoldfastError for
+    embeddings that are not finite.
+    """
+    blocks = [(scale * part @ text.T).double().softmax(dim=1).max(dim=1) for part in z.split(BLOCK)]
+    right = torch.cat([block.indices for block in blocks]) == labels
+    sure = torch.cat([block.values for block in blocks]).clamp(max=1.0)
+    check_finite(sure)
+    count = labels.bincount(minlength=len(text))
+    shares = labels[right].bincount(minlength=len(text))[count > 0] / count[count > 0]
+    return {
+        "top1": right.double().mean().item(),
+        "mean_per_class": shares.double().mean().item(),
+        "ece": binary_calibration_error(sure, right.long(), CALIBRATION_BINS).item(),
+    }
+
+
+def class_text(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Tensor:
+    """Normalised embedding of each class, the mean of its prompts': (classes, dim), on the CPU."""
+    flat = encode_text(clip, [prompt for group in prompts for prompt in group])
+    return class_means(flat, [len(group) for group in prompts]).cpu()

@@ -1,0 +1,32 @@
+"""Modules that import torch, loaded when they are first used.
+
+The command line must know every method, anchor and setting, and must start quickly. So those take
+what computes from here: `from holdfast.lazy import losses`. A type checker sees the real modules.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch as torch
+
+    from holdfast import averaging as averaging
+    from holdfast import evaluate as evaluate
+    from holdfast import losses as losses
+    from holdfast import weights as weights
+else:
+
+    class _Lazy(ModuleType):
+        """Stands for a module; imports it when something of it is asked for."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self.__name__), name)
+
+    torch = _Lazy("torch")
+    averaging = _Lazy("holdfast.averaging")
+    evaluate = _Lazy("holdfast.evaluate")
+    losses = _Lazy("holdfast.losses")
+    weights = _Lazy("holdfast.weights")

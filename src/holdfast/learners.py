@@ -1,0 +1,116 @@
+"""Models under training, as methods and anchors see them (`holdfast.anchors.base.Learner`)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from holdfast.anchors.base import Answers
+from holdfast.data.batches import Batch
+from holdfast.losses import clip_logits
+from holdfast.models.classifier import Head
+from holdfast.models.clip import CLIP
+from holdfast.models.text import text_features
+
+FROZEN = ("logit_scale", "logit_bias")  # of CLIP; they stay as they are
+
+
+class HeadLearner(nn.Module):
+    """An image tower and a head over classes: name-only transfer and distillation.
+
+    visual: (batch, 3, height, width) -> features (batch, dim). text: the teacher's embeddings of
+    the classes, (classes, dim). logit_scale: the factor on cosine similarities.
+    """
+
+    trains_text = False
+
+    def __init__(
+        self,
+        visual: nn.Module,
+        head: Head,
+        logit_scale: Tensor | float,
+        text: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.visual, self.head = visual, head
+        self.text = text
+        self.logit_scale = torch.as_tensor(logit_scale, device=head.weight.device)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (batch, dim), not normalised, and logits (batch, classes)."""
+        z = self.visual(images).float()
+        return z, self.head(z)
+
+    def answers(self, batch: Batch) -> Answers:
+        """Features, logits and labels of the new images of a step."""
+        device = self.head.weight.device
+        z, logits = self(batch.images.to(device, non_blocking=True))
+        return Answers(z, logits, batch.labels.to(device, non_blocking=True))
+
+    def teacher_logits(self, batch: Batch) -> Tensor:
+        """What the teacher makes of the new images zero-shot: (batch, classes)."""
+        assert self.text is not None and batch.teacher_images is not None
+        return clip_logits(batch.teacher_images, self.text, self.logit_scale)
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Normalised embeddings of images, (batch, dim)."""
+        return F.normalize(self.visual(images).float(), dim=-1)
+
+    def text_features(self, tokens: Tensor) -> Tensor:
+        """There is no text tower that learns."""
+        raise NotImplementedError
+
+    def learning(self) -> dict[str, Tensor]:
+        """The parameters that learn, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+class TwoTowerLearner(nn.Module):
+    """A CLIP model that tells classes apart by their prompts: continual learning.
+
+    tokens: (classes, context), of the prompt of each class. negatives: what an image is told apart
+    from: the classes of the `task`, or those of its `batch`.
+    """
+
+    trains_text = True
+
+    def __init__(self, clip: CLIP, tokens: Tensor, negatives: str = "task") -> None:
+        super().__init__()
+        self.model = clip.model
+        self.tokens, self.negatives = tokens, negatives
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in FROZEN)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """exp of the learned logarithm: the factor on cosine similarities."""
+        return self.model.logit_scale.exp()
+
+    def answers(self, batch: Batch) -> Answers:
+        """Features, logits and labels of the new images of a step."""
+        tokens, labels = self.tokens, batch.labels
+        if self.negatives == "batch":
+            rows, labels = labels.unique(return_inverse=True)
+            tokens = tokens[rows]
+        device = self.model.logit_scale.device
+        z = self.model.encode_image(batch.images.to(device, non_blocking=True)).float()
+        text = self.text_features(tokens)
+        logits = clip_logits(F.normalize(z, dim=-1), text, self.logit_scale)
+        return Answers(z, logits, labels.to(device, non_blocking=True))
+
+    def teacher_logits(self, batch: Batch) -> Tensor:
+        """There is no teacher of the new images."""
+        raise NotImplementedError
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Normalised embeddings of images, (batch, dim)."""
+        return F.normalize(self.model.encode_image(images).float(), dim=-1)
+
+    def text_features(self, tokens: Tensor) -> Tensor:
+        """Normalised embeddings of tokens (prompts, context): (prompts, dim)."""
+        return text_features(self.model, tokens)
+
+    def learning(self) -> dict[str, Tensor]:
+        """The parameters that learn, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
