@@ -103,7 +103,7 @@ def read_yaml(path: Path, *, limit_bytes: int = 2**21) -> Any:
         try:
             return parse_json(data)  # a hundred times as fast
         except (json.JSONDecodeError, UnicodeDecodeError):
-            return yaml.load(data.decode("utf-8-sig"), Loader)  # noqa: S506 (it is a SafeLoader)
+            return yaml.load(data.decode("utf-8-sig"), Loader)
     except RecursionError:
         reason = "it is nested too deeply"
     except UnicodeDecodeError:

@@ -33,7 +33,7 @@ KINDS = [
     kind
     for module in (settings, commands)
     for kind in map(vars(module).get, module.__all__)
-    if isinstance(kind, type) and issubclass(kind, Settings)
+    if isinstance(kind, type) and issubclass(kind, Settings) and kind is not Named
 ]
 KINDS += [*Method.known().values(), *Anchor.known().values()]
 
