@@ -5,11 +5,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
-from jaxtyping import install_import_hook
+from jaxtyping import config, install_import_hook
 from tqdm import tqdm
 
 # Types and shapes of these modules' functions are checked while the tests run, as their
-# annotations have them; an int is good for a float. `inspect.unwrap` gives a function unchecked.
+# annotations have them; an int is good for a float.
 CHECKED = ["averaging", "losses", "metrics", "models", "weights"]
 install_import_hook(
     [f"holdfast.{name}" for name in CHECKED],
@@ -19,6 +19,14 @@ install_import_hook(
 # The thread that watches its bars may hold their lock while a test forks, and the child would wait
 # for that lock for ever.
 tqdm.monitor_interval = 0
+
+
+@pytest.fixture
+def unchecked():
+    """The checks of `CHECKED` are off: a function must find wrong shapes itself."""
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

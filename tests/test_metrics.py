@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -12,6 +13,7 @@ import torch
 
 from holdfast.errors import HoldfastError
 from holdfast.metrics import (
+    check_finite,
     compare,
     decide,
     domain_gap,
@@ -20,6 +22,7 @@ from holdfast.metrics import (
     is_correct,
     score,
 )
+from holdfast.settings.base import to_jsonable
 
 CLASSES = ["cat", "dog", "fox"]
 
@@ -93,7 +96,7 @@ def test_order_of_classes_only_reorders() -> None:
 
 
 def test_record_is_json_and_round_trips() -> None:
-    record = score(logits_of([0, 1]), torch.tensor([0, 2]), CLASSES).to_record()
+    record = to_jsonable(score(logits_of([0, 1]), torch.tensor([0, 2]), CLASSES))
     assert json.loads(json.dumps(record, allow_nan=False)) == record
     assert record["per_class"] == [1.0, None, 0.0]
 
@@ -103,15 +106,66 @@ def test_half_precision_logits_score_like_float() -> None:
     assert score(logits, labels, CLASSES) == score(logits.float(), labels, CLASSES)
 
 
+NOT_FINITE = (
+    "The model gives logits that are not finite. Evaluate it in fp32, or train it again with a "
+    "lower learning rate."
+)
+
+
+def message(error: pytest.ExceptionInfo) -> str:
+    return str(error.value)
+
+
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(HoldfastError, match="no images"):
+    with pytest.raises(HoldfastError) as error:
         score(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), CLASSES)
-    with pytest.raises(HoldfastError, match="not finite"):
-        score(torch.tensor([[1.0, float("nan"), 0.0]]), torch.tensor([0]), CLASSES)
-    with pytest.raises(ValueError, match="do not fit"):
-        score(torch.zeros(2, 4), torch.tensor([0, 1]), CLASSES)
-    with pytest.raises(ValueError, match="labels must lie"):
-        score(torch.zeros(1, 3), torch.tensor([3]), CLASSES)
+    assert message(error) == "There are no images to score. Check the folder to evaluate on."
+    for bad in ("nan", "inf", "-inf"):
+        with pytest.raises(HoldfastError) as error:
+            score(torch.tensor([[1.0, float(bad), 0.0]]), torch.tensor([0]), CLASSES)
+        assert message(error) == NOT_FINITE
+    for label in (3, -1):
+        with pytest.raises(ValueError, match=r"^labels must lie in \[0, 3\)$"):
+            score(torch.zeros(2, 3), torch.tensor([0, label]), CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"), [((2, 4), (2,)), ((2, 3), (3,)), ((3,), (3,)), ((2, 3), (2, 3))]
+)
+@pytest.mark.usefixtures("unchecked")
+def test_shapes_that_do_not_fit_are_refused(logits: tuple, labels: tuple) -> None:
+    fit = f"logits {logits} and labels {labels} do not fit (n, 3) and (n,)"
+    with pytest.raises(ValueError) as error:
+        score(torch.zeros(logits), torch.zeros(labels, dtype=torch.long), CLASSES)
+    assert message(error) == fit
+
+
+def test_finite_numbers_of_any_shape_pass() -> None:
+    check_finite(torch.zeros(2, 3, 4))
+    check_finite(torch.tensor(1.0))
+    with pytest.raises(HoldfastError) as error:
+        check_finite(torch.tensor([[0.0], [float("nan")]]))
+    assert message(error) == NOT_FINITE
+
+
+def test_of_equal_logits_the_first_class_counts() -> None:
+    logits, labels = torch.zeros(2, 3), torch.tensor([0, 1])
+    scores = score(logits, labels, CLASSES)
+    assert (scores.top1, scores.confusion) == (0.5, ((0, 0, 1), (1, 0, 1)))
+    assert is_correct(logits, labels).tolist() == [True, False]
+    # Even confidence of a third, right half the time; a third of the probability on the label.
+    assert scores.ece == pytest.approx(0.5 - 1 / 3)
+    assert scores.nll == pytest.approx(math.log(3))
+
+
+def test_fifteen_bins_of_confidence() -> None:
+    """0.68 and 0.72 fall into the bins (10/15, 11/15]; 0.66 is in the one below."""
+    for confidence, together in ((0.72, True), (0.66, False)):
+        sure = torch.tensor([0.68, confidence])
+        scores = score(torch.stack([sure, 1 - sure], dim=1).log(), torch.tensor([0, 1]), ["a", "b"])
+        apart = ((1 - 0.68) + confidence) / 2
+        expected = abs((0.68 + confidence) / 2 - 0.5) if together else apart
+        assert scores.ece == pytest.approx(expected, abs=1e-6)
 
 
 def test_is_correct() -> None:
@@ -189,16 +243,45 @@ def test_decision_in_words() -> None:
     )
     unclear = decide(bools(50, 100), bools(51, 100))
     assert unclear.decision == "keep"
-    assert unclear.text.startswith("not measurably better than zero-shot (difference +1.0 points")
-    assert unclear.text.endswith("on 100 images): keep the zero-shot model")
-    assert json.loads(json.dumps(unclear.to_record())) == unclear.to_record()
+    assert unclear.text == (
+        "not measurably better than zero-shot (difference +1.0 points, "
+        "95 % interval -2.3 to +4.3, on 100 images): keep the zero-shot model"
+    )
+    assert decide(bools(0, 1), bools(1, 1)).text.endswith("on 1 image): keep the zero-shot model")
+    assert json.loads(json.dumps(to_jsonable(unclear))) == to_jsonable(unclear)
+
+
+def test_the_interval_decides_not_the_difference() -> None:
+    """One image gained of three could be chance; three of three could not be a loss."""
+    few = decide(bools(1, 3), bools(2, 3))
+    assert few.difference == pytest.approx(1 / 3)
+    assert few.low < 0 < few.high and few.decision == "keep"
+    # 9 gained and none lost of 20: cells 10/22 and 1/22.
+    many = decide(bools(0, 20), bools(9, 20))
+    centre, spread = 9 / 22, 11 / 22
+    assert many.low == pytest.approx(centre - 1.959964 * ((spread - centre**2) / 22) ** 0.5)
+    assert many.low > 0 and many.decision == "use"
 
 
 def test_nothing_to_compare() -> None:
-    with pytest.raises(HoldfastError, match="no images"):
+    with pytest.raises(HoldfastError) as error:
         compare(bools(0, 0), bools(0, 0))
-    with pytest.raises(ValueError, match="shapes differ"):
-        compare(bools(0, 3), bools(0, 4))
+    assert message(error) == "There are no images to compare on. Check the folder to evaluate on."
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_only_two_vectors_of_one_length_compare() -> None:
+    for a, b in ((3,), (4,)), ((2, 2), (2, 2)):
+        with pytest.raises(ValueError) as error:
+            compare(torch.zeros(a).bool(), torch.zeros(b).bool())
+        assert message(error) == f"shapes differ: {a} and {b}, expected (n,)"
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_ones_and_zeros_compare_like_true_and_false() -> None:
+    assert compare(torch.tensor([0, 1, 1]), torch.tensor([1, 1, 0])) == compare(
+        torch.tensor([False, True, True]), torch.tensor([True, True, False])
+    )
 
 
 # --- diagnostics
@@ -251,8 +334,69 @@ def test_domain_gap_sees_a_shift_and_only_that() -> None:
     assert gap["real/generated"] > 5 * gap["real/real"]
     assert domain_gap(real, near, seed=0) == no_gap
     assert domain_gap(real, near, seed=3) != no_gap
-    with pytest.raises(HoldfastError, match="four images"):
-        domain_gap(real[:3], far, seed=0)
+
+
+def test_the_halves_of_a_domain_are_two_and_by_chance() -> None:
+    """Of four numbers there are three ways to make pairs, and each seed gives one of them."""
+    real, generated = (
+        torch.tensor([[0.0], [1.0], [4.0], [9.0]]),
+        torch.tensor([[100.0], [110.0], [150.0], [190.0], [1000.0]]),
+    )
+
+    def distance(a: tuple[float, float], b: tuple[float, float]) -> float:
+        """Squared distance of two Gaussians through two numbers each."""
+        (m, s), (other, t) = ((sum(x) / 2, abs(x[0] - x[1]) / 2**0.5) for x in (a, b))
+        return (m - other) ** 2 + (s - t) ** 2
+
+    within = sorted([distance((0, 1), (4, 9)), distance((0, 4), (1, 9)), distance((0, 9), (1, 4))])
+    values = generated.flatten().tolist()
+    choices = {
+        round(distance((a, b), (c, d)), 3) for a, b, c, d in itertools.permutations(values, 4)
+    }
+    found = [domain_gap(real, generated, seed=seed) for seed in range(40)]
+    assert {round(gap["real/real"], 3) for gap in found} == {round(x, 3) for x in within}
+    assert {round(gap["generated/generated"], 3) for gap in found} <= choices
+    # The fifth generated one is in a half, or the one that is left over.
+    assert len({round(gap["generated/generated"], 3) for gap in found}) > 3
+    assert min(gap["generated/generated"] for gap in found) > 1
+
+
+def test_the_gap_is_the_mean_over_both_pairs_of_halves() -> None:
+    """Halves that are all alike: the gap is that of the means, whichever pairs are compared."""
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(9, 3, generator=generator)
+    generated = torch.randn(8, 3, generator=generator) + 1
+    expected = torch.Generator().manual_seed(7)
+    a, b = (x[torch.randperm(len(x), generator=expected)].split(4)[:2] for x in (real, generated))
+    gap = domain_gap(real, generated, seed=7)
+    both = (frechet_distance(a[0], b[0]) + frechet_distance(a[1], b[1])) / 2
+    assert gap == {
+        "real/real": pytest.approx(frechet_distance(*a)),
+        "generated/generated": pytest.approx(frechet_distance(*b)),
+        "real/generated": pytest.approx(both),
+    }
+
+
+def test_four_images_are_enough_for_a_gap_and_two_for_a_distance() -> None:
+    images = torch.randn(5, 2)
+    assert domain_gap(images[:4], images, seed=0)["real/real"] > 0
+    for few in ((images[:3], images), (images, images[:3])):
+        with pytest.raises(HoldfastError) as error:
+            domain_gap(*few, seed=0)
+        assert message(error) == "The gap between domains needs four images or more of each."
+    assert frechet_distance(images[:2], images[2:4]) > 0
+    for few in ((images[:1], images), (images, images[:1])):
+        with pytest.raises(HoldfastError) as error:
+            frechet_distance(*few)
+        assert message(error) == "A distance between image sets needs two images in each."
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_distances_need_features_of_one_size() -> None:
+    for a, b in ((4, 2), (4, 3)), ((4,), (4,)), ((4, 2, 2), (4, 2, 2)):
+        with pytest.raises(ValueError) as error:
+            frechet_distance(torch.zeros(a), torch.zeros(b))
+        assert message(error) == f"shapes {a} and {b} differ"
 
 
 def test_diversity_by_hand() -> None:
@@ -275,3 +419,30 @@ def test_diversity_without_pairs_in_a_class() -> None:
     diversity = feature_diversity(torch.eye(3), torch.arange(3))
     assert diversity["direction"] == pytest.approx(1.0)
     assert diversity["direction_within_class"] is None
+
+
+def test_diversity_within_classes_is_a_mean_over_classes() -> None:
+    """Cosine distances 1 in the first class, 0 in each of the three pairs of the second."""
+    features = torch.tensor(
+        [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [3.0, 0.0], [5.0, 0.0], [0.0, 2.0]]
+    )
+    diversity = feature_diversity(features, torch.tensor([7, 7, 2, 2, 2, 4]))
+    assert diversity["direction_within_class"] == pytest.approx((1 + 0) / 2)
+    # East four times, north twice: 8 of 15 pairs are orthogonal.
+    assert diversity["direction"] == pytest.approx(8 / 15)
+    norms = [1, 1, 1, 3, 5, 2]
+    assert diversity["magnitude"] == pytest.approx(np.std(norms, ddof=1) / np.mean(norms))
+
+
+def test_a_feature_of_zeros_is_orthogonal_to_all() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    assert feature_diversity(features, torch.tensor([0, 0]))["direction"] == pytest.approx(1.0)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_diversity_needs_two_images_and_their_labels() -> None:
+    for features, labels in ((1, 3), (1,)), ((3, 3), (2,)), ((3, 3), (3, 1)):
+        with pytest.raises(ValueError) as error:
+            feature_diversity(torch.ones(features), torch.zeros(labels))
+        fit = f"features {features} and labels {labels} do not fit (n, d) and (n,) with n >= 2"
+        assert message(error) == fit

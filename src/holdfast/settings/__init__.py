@@ -4,7 +4,7 @@ No torch here: the command line builds itself from these classes and must start 
 value is the default and says so.
 """
 
-from holdfast.settings.base import INFINITY, Named, Precision, Settings, inherited, setting
+from holdfast.settings.base import Named, Precision, Settings, inherited, setting
 from holdfast.settings.images import (
     DEFAULT_GENERATOR,
     DrawSettings,
@@ -24,7 +24,6 @@ from holdfast.settings.training import (
 
 __all__ = [
     "DEFAULT_GENERATOR",
-    "INFINITY",
     "AverageSettings",
     "ContinualTrainSettings",
     "DrawSettings",

@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_type_hints
 
-from holdfast.errors import UsageError, did_you_mean
-from holdfast.settings.convert import convert
+from holdfast.errors import did_you_mean
+from holdfast.settings.convert import FieldError, convert, from_json_text
 
-INFINITY = float("inf")
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -61,29 +60,31 @@ class Settings:
     def __post_init__(self) -> None:
         hints = types(type(self))
         for each in fields(self):
-            value = convert(getattr(self, each.name), hints[each.name], each.name)
+            value = over(default_of(each), getattr(self, each.name))
+            value = convert(value, hints[each.name], each.name)
             object.__setattr__(self, each.name, value)
             check_limits(each, value)
 
     @classmethod
     def from_dict(cls, values: Any, where: str = "") -> Self:
-        """Settings from field names and values, as JSON has them. Raises UsageError."""
+        """Settings from field names and values, as JSON has them.
+
+        where: the dotted name of the group, for errors. Raises UsageError.
+        """
         if not isinstance(values, Mapping):
-            raise UsageError(f"{where or cls.__name__} is {values!r}; give names and values.")
+            raise FieldError(where or cls.__name__, f" is {values!r}; give names and values.")
         known = {each.name: each for each in fields(cls)}
         for name in values:
             if name not in known:
-                raise UsageError(
-                    f"There is no setting {f'{where}.' if where else ''}{name}"
-                    f"{did_you_mean(str(name), known)}."
-                )
+                hint = did_you_mean(str(name), known)
+                raise FieldError(str(name), f"{hint}.", "There is no setting ").within(where)
         for name, each in known.items():
             if name not in values and is_required(each):
-                raise UsageError(f"The setting {f'{where}.' if where else ''}{name} is missing.")
+                raise FieldError(name, " is missing.", "The setting ").within(where)
         try:
             return cls(**values)
-        except UsageError as error:
-            raise UsageError(f"{where}.{error}" if where else str(error)) from None
+        except FieldError as error:
+            raise error.within(where) from None
 
     def to_json(self) -> dict[str, Any]:
         """Field names and values as JSON types; `from_dict` reads them back."""
@@ -112,20 +113,21 @@ class Named(Settings):
         """
         if isinstance(value, cls):
             return value
+        if isinstance(value, type) and issubclass(value, cls) and value.name:
+            return value()
         if cls.name:
             given = value if isinstance(value, Mapping) else {fields(cls)[0].name: value}
             if given.get("name", cls.name) != cls.name:
-                raise UsageError(f"{where} is {given['name']!r}; it must be {cls.name}.")
+                raise FieldError(where, f" is {given['name']!r}; it must be {cls.name}.")
             return cls.from_dict({k: v for k, v in given.items() if k != "name"}, where)
         given = {"name": value} if isinstance(value, str) else value
+        names = f"give one of {', '.join(cls.known())}."
         if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-            raise UsageError(f"{where} is {value!r}; give one of {', '.join(cls.known())}.")
+            raise FieldError(where, f" is {value!r}; {names}")
         kind = cls.known().get(given["name"])
         if kind is None:
-            raise UsageError(
-                f"There is no {where} {given['name']!r}{did_you_mean(given['name'], cls.known())}; "
-                f"give one of {', '.join(cls.known())}."
-            )
+            what, hint = cls.__name__.lower(), did_you_mean(given["name"], cls.known())
+            raise FieldError(where, f": there is no {what} {given['name']!r}{hint}; {names}")
         return kind.from_dict({k: v for k, v in given.items() if k != "name"}, where)
 
     def to_json(self) -> dict[str, Any]:
@@ -144,6 +146,24 @@ def is_required(each: Field[Any]) -> bool:
     return each.default is MISSING and each.default_factory is MISSING
 
 
+def default_of(each: Field[Any]) -> Any:
+    """The value of a field that nobody gives; MISSING if it must be given."""
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+def over(default: Any, value: Any) -> Any:
+    """`value` of a field; a dictionary of some fields of a group, with the default's others."""
+    value = from_json_text(value) if isinstance(default, Settings) else value
+    if not isinstance(default, Settings) or not isinstance(value, Mapping):
+        return value
+    known = {each.name: getattr(default, each.name) for each in fields(default)}
+    if isinstance(default, Named):
+        if value.get("name", default.name) != default.name:
+            return value
+        known["name"] = default.name
+    return known | {name: over(known.get(name), each) for name, each in value.items()}
+
+
 def check_limits(each: Field[Any], value: Any) -> None:
     """Raise UsageError for a number, or one in a list, that the field does not allow."""
     low, high = each.metadata.get("low"), each.metadata.get("high")
@@ -151,8 +171,20 @@ def check_limits(each: Field[Any], value: Any) -> None:
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
         if (low is not None and number < low) or (high is not None and number > high):
-            bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-            raise UsageError(f"{each.name} is {number}; it must be {bounds}.")
+            raise FieldError(each.name, f" is {number}; it must be {bounds(each)}.")
+
+
+def bounds(each: Field[Any]) -> str:
+    """What numbers a field allows, in words; "" for any."""
+    low, high = each.metadata.get("low"), each.metadata.get("high")
+    if low is not None and high is not None:
+        return f"from {plainly(low)} to {plainly(high)}"
+    return "" if low is None else f"at least {plainly(low)}"
+
+
+def plainly(number: float) -> str:
+    """A number as people write it."""
+    return "2^63 - 1" if number == 2**63 - 1 else f"{number:.10g}"
 
 
 def to_jsonable(value: Any) -> Any:

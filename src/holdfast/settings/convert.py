@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from holdfast.errors import UsageError, did_you_mean
 
-WORDS = {"true": True, "false": False}
+NO_VALUE = ("none", "null")
+TRUTHS = {"true": True, "false": False}
+WANTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    type(None): "none",
+}
+
+
+class FieldError(UsageError):
+    """A value that does not fit its field; place: the field's dotted name.
+
+    The sentence is `before`, the place, and `after`.
+    """
+
+    def __init__(self, place: str, after: str, before: str = "") -> None:
+        super().__init__(f"{before}{place}{after}")
+        self.place, self.before, self.after = place, before, after
+
+    def within(self, outer: str) -> FieldError:
+        """The same error, of a field of the group `outer`."""
+        return FieldError(f"{outer}.{self.place}" if outer else self.place, self.after, self.before)
 
 
 def convert(value: Any, hint: Any, where: str) -> Any:
@@ -19,134 +45,157 @@ def convert(value: Any, hint: Any, where: str) -> Any:
 
     Text becomes a number, a truth value, a path (`~` is the home folder) or a list (`[...]`, or
     one element), so that the command line, files and Python share one rule. A number stays one:
-    True is no 1, and 1.5 no whole number.
+    True is no 1, and 1.5 no whole number. Numbers must be finite.
     """
     origin = get_origin(hint)
     if hint is Any:
         return value
-    if origin in (Union, types.UnionType):
-        return _one_of(value, get_args(hint), where)
+    if is_union(hint):
+        return one_of(value, hint, where)
     if origin is Literal:
-        if value in get_args(hint) and not isinstance(value, bool):
+        if isinstance(value, str) and value in get_args(hint):
             return value
-        allowed = [str(each) for each in get_args(hint)]
-        hinted = did_you_mean(str(value), allowed)
-        raise UsageError(f"{where} is {value!r}{hinted}; give one of {', '.join(allowed)}.")
-    if origin in (list, tuple):
-        return _sequence(value, hint, where)
+        hinted = did_you_mean(str(value), get_args(hint))
+        raise FieldError(where, f" is {value!r}{hinted}; it must be {wanted(hint)}.")
+    if origin is list:
+        return as_list(value, hint, where)
     if origin is dict or hint is dict:
+        value = from_json_text(value)
         if isinstance(value, Mapping):
             return dict(value)
-        raise UsageError(f"{where} is {value!r}; give names and values.")
+        raise FieldError(where, f" is {value!r}; give names and values.")
     if isinstance(hint, type) and hasattr(hint, "from_value"):
-        return hint.from_value(_parsed(value), where)
+        return hint.from_value(from_json_text(value), where)
     if isinstance(hint, type) and hasattr(hint, "from_dict"):
-        return value if isinstance(value, hint) else hint.from_dict(_parsed(value), where)
-    return _plain(value, hint, where)
-
-
-def _plain(value: Any, hint: Any, where: str) -> Any:
-    found, wanted = _READERS[hint](value) if hint in _READERS else (value, "")
-    if found is None and wanted:
-        raise UsageError(f"{where} is {value!r}; it must be {wanted}.")
+        return value if isinstance(value, hint) else hint.from_dict(from_json_text(value), where)
+    found = READERS[hint](value)
+    if found is None:
+        raise FieldError(where, f" is {value!r}; it must be {wanted(hint)}.")
     return found
 
 
-def _one_of(value: Any, hints: tuple[Any, ...], where: str) -> Any:
-    if type(None) in hints and (value is None or value in ("null", "none")):
+def is_union(hint: Any) -> bool:
+    """Whether a type is one of several."""
+    return get_origin(hint) in (Union, types.UnionType)
+
+
+def wanted(hint: Any) -> str:
+    """What a value of a type must be, in words."""
+    if is_union(hint):
+        return ", or ".join(wanted(each) for each in get_args(hint))
+    if get_origin(hint) is Literal:
+        first, *rest = get_args(hint)
+        return f"one of {', '.join((first, *rest))}" if rest else first
+    if get_origin(hint) is list:
+        return f"a list, each {wanted(get_args(hint)[0])}"
+    return WANTED.get(hint, "names and values")
+
+
+def one_of(value: Any, hint: Any, where: str) -> Any:
+    """A value of one of several types: of the first that it fits as it is, or can become."""
+    kinds = get_args(hint)
+    if type(None) in kinds and (value is None or value in NO_VALUE):
         return None
-    kinds = [hint for hint in hints if hint is not type(None)]
-    for hint in kinds:  # what fits as it is comes before what can be converted
-        if isinstance(hint, type) and type(value) is hint:
-            return convert(value, hint, where)
-    problems = []
-    for hint in sorted(kinds, key=lambda hint: get_origin(hint) is list and value_is_text(value)):
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    if len(kinds) == 1 and hasattr(kinds[0], "from_dict"):
+        return convert(value, kinds[0], where)
+    spells_list = isinstance(value, str) and value.lstrip().startswith("[")
+
+    def rank(kind: Any) -> int:
+        if get_origin(kind) is list:
+            return 0 if spells_list else 3
+        return 1 if kind is type(value) else 2
+
+    for kind in sorted(kinds, key=rank):
         try:
-            return convert(value, hint, where)
-        except UsageError as error:
-            problems.append(str(error))
-    raise UsageError(problems[0])
+            return convert(value, kind, where)
+        except UsageError:
+            continue
+    raise FieldError(where, f" is {value!r}; it must be {wanted(hint)}.")
 
 
-def value_is_text(value: Any) -> bool:
-    """Whether a value is text that spells no list."""
-    return isinstance(value, str) and not value.lstrip().startswith("[")
-
-
-def _sequence(value: Any, hint: Any, where: str) -> Any:
-    [element, *_] = get_args(hint)
+def as_list(value: Any, hint: Any, where: str) -> list[Any]:
+    """A list, from anything that has elements, from text, or from one element."""
+    [element] = get_args(hint)
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _listed(value, element)
+        value = split_list(value, element)
     elif isinstance(value, str) and hasattr(element, "from_value"):
         value = [part.strip() for part in value.split(",") if part.strip()]
-    elif isinstance(value, str | Path | int | float | Mapping):
+    elif isinstance(value, str | os.PathLike | Real | Mapping):
         value = [value]
     try:
         items = list(value)
     except TypeError:
-        raise UsageError(f"{where} is {value!r}; give a list.") from None
-    found = [convert(item, element, where) for item in items]
-    return tuple(found) if get_origin(hint) is tuple else found
+        raise FieldError(where, f" is {value!r}; give a list.") from None
+    return [convert(item, element, where) for item in items]
 
 
-def _listed(text: str, element: Any) -> list[Any]:
+def split_list(text: str, element: Any) -> list[Any]:
     """The elements of "[...]": JSON, or for other than text also without quotation marks."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if element is str:
             return [text]
         found = [part.strip() for part in text.strip().strip("[]").split(",")]
     return found if isinstance(found, list) else [text]
 
 
-def _parsed(value: Any) -> Any:
+def from_json_text(value: Any) -> Any:
     """Text that spells a dictionary, as one."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value
 
 
-def _integer(value: Any) -> tuple[int | None, str]:
-    number, _ = _number(value)
-    try:
-        whole = number is not None and number == int(number)
-    except OverflowError:  # infinite
-        whole = False
-    if not whole or number is None:
-        return None, "a whole number"
+def whole_number(value: Any) -> int | None:
+    """A whole number, or none."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    number = finite_number(value)
+    if number is None or number != int(number):
+        return None
     # A float is not exact beyond 2^53, as seeds may be.
     text = str(value).strip()
-    return int(text) if text.lstrip("+-").isdecimal() else int(number), "a whole number"
+    return int(text) if text.lstrip("+-").isdecimal() else int(number)
 
 
-def _number(value: Any) -> tuple[float | None, str]:
-    wanted = "a number"
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None, wanted
+def finite_number(value: Any) -> float | None:
+    """A finite number, or none."""
+    if isinstance(value, bool) or not isinstance(value, Real | str):
+        return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        return None, wanted
-    return (None if math.isnan(number) else number), wanted
+        return None
+    return number if math.isfinite(number) else None
 
 
-def _truth(value: Any) -> tuple[bool | None, str]:
-    found = value if isinstance(value, bool) else WORDS.get(str(value).lower())
-    return found, "true or false"
+def truth_value(value: Any) -> bool | None:
+    """A truth value, or none."""
+    return value if isinstance(value, bool) else TRUTHS.get(str(value).lower())
 
 
-def _text(value: Any) -> tuple[str | None, str]:
-    return (str(value) if isinstance(value, str | Path) else None), "text"
+def text_of(value: Any) -> str | None:
+    """Text, or none."""
+    return str(value) if isinstance(value, str | Path) else None
 
 
-def _path(value: Any) -> tuple[Path | None, str]:
-    if isinstance(value, str | Path) and str(value):
-        return Path(value).expanduser(), "a path"
-    return None, "a path"
+def path_of(value: Any) -> Path | None:
+    """A path, or none."""
+    if not isinstance(value, str | os.PathLike):
+        return None
+    text = os.fspath(value)
+    return Path(text).expanduser() if isinstance(text, str) and text and "\0" not in text else None
 
 
-_READERS: dict[Any, Any] = {int: _integer, float: _number, bool: _truth, str: _text, Path: _path}
+READERS: dict[Any, Callable[[Any], Any]] = {
+    int: whole_number,
+    float: finite_number,
+    bool: truth_value,
+    str: text_of,
+    Path: path_of,
+}

@@ -58,9 +58,7 @@ class TeacherSettings(Settings):
 class ServeSettings(Settings):
     """Answer the OpenAI-compatible embeddings request, with text or image data, for one model."""
 
-    model: str = setting(
-        help="open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`."
-    )
+    model: str = setting(help="open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.")
     pretrained: str = setting("", "open_clip's tag for an architecture's weights.")
     host: str = setting(
         "127.0.0.1",

@@ -29,9 +29,7 @@ class Optimisation(Settings):
     schedule: Literal["cosine", "constant"] = setting(
         "cosine", "After the warmup: to zero along a cosine, or constant."
     )
-    clip_norm: float = setting(
-        1.0, "Largest gradient norm; 0 leaves gradients as they are.", low=0
-    )
+    clip_norm: float = setting(1.0, "Largest gradient norm; 0 leaves gradients as they are.", low=0)
     precision: Precision = setting(
         "auto",
         "`bf16` runs the forward pass under autocast, weights stay in fp32; `auto` does so on a "
