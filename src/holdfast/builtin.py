@@ -86,16 +86,19 @@ def datasets() -> tuple[str, ...]:
     """The names of all data sets: `pocket:digits`, ..., `pocket:things/sketch`."""
     from holdfast import pocket
 
-    return tuple(f"{FAMILY}{task}" for task in pocket.TASKS)
+    return tuple(f"{FAMILY}{task}" for task in pocket.DATASETS)
 
 
 def is_dataset(place: str) -> bool:
-    """Whether a place is a data set's name, built in or not, and no folder."""
+    """Whether `place` is a data set's name, built in or not, and no folder."""
     return ":" in place and not Path(place).exists()
 
 
 def check_place(place: str) -> None:
-    """Raise UsageError for a name of a data set that is not built in and for a missing folder."""
+    """Check where a task's images are: `place` is a data set's name, or a folder.
+
+    Raises UsageError for a data set that is not built in, and for a folder that does not exist.
+    """
     if is_dataset(place):
         _task(place)
     elif not Path(place).is_dir():
@@ -146,7 +149,7 @@ def _task(name: str) -> str:
 
 
 def take_validation(folder: Path) -> None:
-    """Move every few training images of each class to the validation split."""
+    """Move one in VALIDATION training images of each class to `folder/val`."""
     for path in sorted((folder / "train").glob("*/*.png")):
         if int(path.stem) % VALIDATION == VALIDATION - 1:
             place = folder / "val" / path.parent.name / path.name

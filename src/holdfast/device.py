@@ -12,9 +12,12 @@ from holdfast.errors import UsageError
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is the first accelerator there is, else the CPU; UsageError for an absent one.
+    """The device to compute on.
 
-    Lets matrix products of float32 use TF32, where the chosen GPU has it.
+    device: `auto`, the first accelerator if there is one, else the CPU; or as torch names it.
+    On a GPU that has TF32, matrix products of float32 use it from then on.
+
+    Raises UsageError for a device that this machine does not have.
     """
     if device == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
@@ -33,5 +36,8 @@ def pick_device(device: str) -> torch.device:
 
 
 def attention(device: torch.device) -> AbstractContextManager[Any]:
-    """The plain kernel of attention on a CPU, which trains small transformers faster there."""
+    """A context in which attention on a CPU uses the plain kernel, where training is then faster.
+
+    device: of the model; on other devices the context changes nothing.
+    """
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()

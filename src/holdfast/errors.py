@@ -15,7 +15,10 @@ class UsageError(HoldfastError):
 
 
 def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
-    """A clause naming the entries of `known` closest to `word`: " (did you mean a, b?)", or ""."""
+    """A hint for a message: " (did you mean a, b?)" with the entries closest to a word, or "".
+
+    word: what the user wrote. known: what would be right. count: entries at most.
+    """
     by_fold = {entry.casefold(): entry for entry in known}
     matches = difflib.get_close_matches(word.casefold(), by_fold, n=count, cutoff=0.5)
     return f" (did you mean {', '.join(by_fold[match] for match in matches)}?)" if matches else ""

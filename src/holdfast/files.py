@@ -37,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, atomically.
+    """Write `text` to `path` in UTF-8, atomically.
 
     The bytes of a file's name that are no UTF-8 become escapes, which JSON reads back as they were.
     """
@@ -46,12 +46,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON, atomically; NaN is refused, since JSON has none."""
+    """Write `value` to `path` as indented JSON, atomically. Raises ValueError for NaN."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_limited(path: Path, limit_bytes: int) -> bytes:
-    """The bytes of a file. Raises ValueError if it has more than `limit_bytes`, and OSError."""
+    """The bytes of the file `path`.
+
+    Raises ValueError if it has more than `limit_bytes`, and OSError.
+    """
     with path.open("rb") as file:
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
@@ -60,7 +63,7 @@ def read_limited(path: Path, limit_bytes: int) -> bytes:
 
 
 def read_json(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Any:
-    """The value of a JSON file.
+    """The value of the JSON file `path`.
 
     limit_bytes: the largest file that is read. Raises HoldfastError, with the reason, for a file
     that is larger or holds no JSON; NaN and a name that stands twice in an object are none.
@@ -75,10 +78,10 @@ def read_json(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Any:
 
 
 def read_yaml(path: Path, *, limit_bytes: int = 2**21) -> Any:
-    """The value of a YAML file, of which JSON is a part: what a user writes by hand.
+    """The value of the YAML file `path`; JSON is a part of YAML.
 
-    Only plain values are read. Raises HoldfastError as `read_json` does, and for anchors, with
-    which a small file can hold a value of any size.
+    limit_bytes: the largest file that is read. Only plain values are read. Raises HoldfastError as
+    `read_json` does, and for anchors, with which a small file can hold a value of any size.
     """
     import yaml  # not needed before
 
@@ -117,12 +120,12 @@ def read_yaml(path: Path, *, limit_bytes: int = 2**21) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of JSON text. Raises ValueError."""
+    """The value of JSON text, given as its bytes `data`. Raises ValueError."""
     return json.loads(data, object_pairs_hook=unique_names, parse_constant=refuse_constant)
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs of an object. Raises ValueError if a name stands there twice."""
+    """The object of (name, value) `pairs`. Raises ValueError if a name stands there twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -131,15 +134,16 @@ def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_constant(text: str) -> Any:
-    """Raise ValueError for NaN and infinities, which JSON has not."""
+    """Raise ValueError for the `text` of NaN and infinities, which JSON has not."""
     raise ValueError(f"it holds {text}")
 
 
 def read_typed(path: Path, kind: type[T], *, limit_bytes: int = LIMIT_BYTES) -> T:
-    """The value of a JSON file as a type, such as a dataclass: the only reader of such files.
+    """The value of the JSON file `path` as an object of the type `kind`, such as a dataclass.
 
-    Fields that the type does not have are left out. Raises HoldfastError as `read_json` does, and
-    for a value of another type, with the name of the field.
+    limit_bytes: the largest file that is read. Fields that the type does not have are left out.
+    Raises HoldfastError as `read_json` does, and for a value of another type, with the name of the
+    field.
     """
     import msgspec  # not needed before
 
@@ -153,7 +157,10 @@ def read_typed(path: Path, kind: type[T], *, limit_bytes: int = LIMIT_BYTES) -> 
 
 
 def append_lines(path: Path, values: Iterable[Any]) -> None:
-    """Append JSON lines and sync them once; `read_lines` ignores a line that a kill cut short."""
+    """Append `values` to the file `path`, a JSON line each, and sync them once.
+
+    A kill may leave half a line, which `read_lines` ignores. Raises ValueError for NaN.
+    """
     lines = [json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values]
     if not lines:
         return
@@ -168,7 +175,10 @@ def append_lines(path: Path, values: Iterable[Any]) -> None:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The JSON values of a file of lines; lines cut short by a kill are left out."""
+    """The JSON values of the lines of the file `path`; [] if there is no such file.
+
+    Lines that are no whole JSON, as a kill may leave one, are left out.
+    """
     if not path.exists():
         return []
     values = []
@@ -216,12 +226,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """SHA-256 of the bytes of the file `path`, hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from the run's seed and whatever tells this use of it from the others."""
+    """A 63-bit seed that depends on all `parts`: the run's seed, and names of what it is for."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

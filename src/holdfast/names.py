@@ -1,4 +1,4 @@
-"""Class names: read, checked before anything is spent on them, and given ids that are safe folders.
+"""Class names: reading them, checking them, and ids that can be names of folders.
 
 An id is the name itself wherever a folder can carry it ("golden retriever" -> "golden_retriever");
 other names get the closest safe spelling and a short hash ("F-16A/B" -> "F-16A_B-3f0c9e1d").
@@ -25,22 +25,23 @@ RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for 
 
 
 def comparable(name: str) -> str:
-    """The form in which two names count as the same: NFKC, case folded, `_` and spaces alike."""
+    """The form in which a `name` is compared with others: NFKC, case folded, `_` as a space."""
     folded = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).replace("_", " ").split())
 
 
 def normalised(name: str) -> str:
-    """A looser form for matching folders and files to names: hyphens are spaces too."""
+    """A looser form of a `name` for matching folders and files: hyphens are spaces too."""
     return " ".join(comparable(name).replace("-", " ").split())
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """The classes of a task, in label order.
+    """The classes of a task, in the order of their labels.
 
     names: what people and text encoders read.
-    ids: a folder-safe, unique spelling of each, stable because it depends on its name alone.
+    ids: of each class a unique spelling that can be the name of a folder; it depends on the name
+        alone.
 
     Raises UsageError when there are fewer than two names, or when one is empty, repeated or holds
     control characters.
@@ -67,9 +68,9 @@ class ClassNames:
         return iter(self.names)
 
     def label(self, name: str, folder: bool = False) -> int | None:
-        """Label of a class by its name, exactly or up to spelling; None when there is none.
+        """The label of the class `name`, spelt exactly or nearly so; None if there is none.
 
-        folder: `name` is a folder's and so may also be an id, which comes before a name.
+        folder: whether `name` is that of a folder, which may be an id too; ids come before names.
         Raises UsageError when several classes are spelt like it.
         """
         ids, names, names_normalised, ids_normalised = self._tables
@@ -94,21 +95,28 @@ class ClassNames:
         return tables
 
     def to_json(self) -> dict[str, str]:
-        """{"id": "name"}, in label order."""
+        """{"id": "name"}, in the order of the labels."""
         return dict(zip(self.ids, self.names, strict=True))
 
     def write(self, folder: Path) -> None:
+        """Write `folder/classes.json`."""
         write_json(folder / "classes.json", self.to_json())
 
 
 def from_names(names: Iterable[str]) -> ClassNames:
-    """Classes from readable names; surrounding and repeated spaces are dropped."""
+    """Classes from readable `names`; spaces around them and repeated ones are dropped.
+
+    Raises UsageError if the names cannot be used.
+    """
     clean = tuple(_clean(name) for name in names)
     return ClassNames(clean, tuple(make_id(name) for name in clean))
 
 
 def from_folders(folders: Iterable[str]) -> ClassNames:
-    """Classes from folder names: the folder is the id, underscores read as spaces in the name."""
+    """Classes from the names of `folders`: the id is the folder's name, `_` is a space in the name.
+
+    Raises UsageError if the names cannot be used.
+    """
     kept = [folder for folder in folders if not is_ignored(folder)]
     names = tuple(_clean(folder.replace("_", " ")) or folder for folder in kept)
     ids = (make_id(folder) if _folder_problem(folder) else folder for folder in kept)
@@ -116,9 +124,9 @@ def from_folders(folders: Iterable[str]) -> ClassNames:
 
 
 def from_arguments(arguments: Sequence[str]) -> ClassNames:
-    """Classes from names, or from one existing file: `.txt` (a name a line) or `.json`.
+    """Classes from `arguments`: names, or one file, `.txt` (a name a line) or `.json`.
 
-    Raises UsageError when the names cannot be used.
+    Raises UsageError for a file that does not exist and for names that cannot be used.
     """
     if len(arguments) == 1:
         path = Path(arguments[0])
@@ -135,7 +143,7 @@ def from_arguments(arguments: Sequence[str]) -> ClassNames:
 
 
 def read(path: Path) -> ClassNames:
-    """Classes from `.json` ({"folder": "name"} or a list), or a text file with a name a line.
+    """Classes from the file `path`: `.json` ({"folder": "name"} or a list), or a name a line.
 
     In a text file empty lines and lines that start with `#` are left out; UTF-8, with or without a
     byte order mark. Raises UsageError when the file cannot be read or its names cannot be used.
@@ -151,23 +159,26 @@ def read(path: Path) -> ClassNames:
 
 
 def read_mapping(path: Path) -> dict[str, str]:
-    """The {"folder": "name"} of a `classes.json`; UsageError when it is something else."""
+    """The {"folder": "name"} of the `classes.json` at `path`.
+
+    Raises UsageError if it is something else.
+    """
     return _check_mapping(path, _parse_json(path, _read_text(path)))
 
 
 def is_ignored(folder: str) -> bool:
-    """Whether a folder is a tool's own and never a class: `.ipynb_checkpoints`, `__MACOSX`."""
+    """Whether `folder` is a tool's own and never a class: `.ipynb_checkpoints`, `__MACOSX`."""
     return folder.startswith(".") or folder in ("__MACOSX", "__pycache__")
 
 
 def match_folders(
     folders: Iterable[str], classes: ClassNames, mapping: Mapping[str, str] | None = None
 ) -> dict[str, int]:
-    """Label of each class folder, matched by name, never by position.
+    """{folder: label}, matched by name, never by position.
 
-    `mapping` ({"folder": "name"}) gives the readable name of folders called otherwise. Folders of
-    tools (`is_ignored`) are left out. Raises UsageError when a folder matches no class, or two
-    folders the same.
+    folders: names of class folders; those of tools (`is_ignored`) are left out.
+    classes: the classes. mapping: {"folder": "name"} for folders that are called otherwise.
+    Raises UsageError if a folder matches no class, or if two folders match the same class.
     """
     matched: dict[int, str] = {}
     unknown: list[str] = []
@@ -249,7 +260,7 @@ def _folder_problem(folder: str) -> str | None:
 
 
 def make_id(name: str) -> str:
-    """The name with `_` for spaces if that loses nothing; otherwise a safe spelling and a hash."""
+    """The id of a class `name`: with `_` for spaces; or a safe spelling and a hash of the name."""
     name = unicodedata.normalize("NFC", name)
     spelled = "".join("_" if c in " _" else c if _is_safe(c) else "\0" for c in name)
     slug = re.sub(r"[\0_]+", "_", spelled).strip("_-.")

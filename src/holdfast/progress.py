@@ -1,4 +1,4 @@
-"""One progress bar for every long step: what, how far, how long it still takes."""
+"""The progress bar of long steps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar of `total` units, `done` of them finished before; yields a function to advance it.
+    """Show a progress bar; yields a function that advances it by a number of units.
 
-    A terminal gets a live bar; a log file gets one line at the end.
+    label: what is done. total: units in all. done: units that were finished before.
+    A terminal shows the bar while it moves; a log file gets one line at the end.
     """
     from rich.console import Console
     from rich.progress import (

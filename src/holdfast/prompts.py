@@ -79,14 +79,15 @@ OPEN_CLIP_LISTS = {
 def prompts_for(
     classes: ClassNames, settings: PromptSettings, cache: Path | None = None
 ) -> list[list[str]]:
-    """The prompts of each class, in label order; every class has at least one.
+    """The prompts of each class, in the order of the labels; every class has at least one.
 
-    A class takes the sentences of the descriptions file if that names it, then those of the
-    language model if one is set, else the templates. What a language model writes is kept in the
-    file `cache` (JSON), class by class, and is not asked for again.
+    classes: the classes. settings: where prompts come from. cache: JSON file for the answers of a
+    language model; what is in it is not asked for again.
+    A class takes the sentences of the file of descriptions if that names it; else those of the
+    language model if there is one; else the templates.
 
-    Raises UsageError for templates without exactly one `{}` and for unusable files, HoldfastError
-    when the language model does not answer.
+    Raises UsageError for templates without exactly one `{}` and for files that cannot be used,
+    HoldfastError if the language model does not answer.
     """
     templates = expand_templates(settings.templates)
     described: dict[int, list[str]] = {}
@@ -102,7 +103,11 @@ def prompts_for(
 
 
 def expand_templates(templates: Sequence[str] | str) -> list[str]:
-    """Literal templates; a name of a list (`imagenet`, `pets`, ...) becomes the list."""
+    """Sentences with one `{}` each.
+
+    templates: such sentences, and names of lists (`imagenet`, `pets`, ...), which become the lists.
+    Raises UsageError for a text that is neither, and if there is none.
+    """
     expanded: list[str] = []
     for template in [templates] if isinstance(templates, str) else templates:
         name = ALIASES.get(template, template)
@@ -128,7 +133,7 @@ def _open_clip_templates(attribute: str) -> list[str]:
 
 
 def imagenet_names() -> list[str]:
-    """ImageNet's class names as open_clip spells them; the two that occur twice occur once."""
+    """The class names of ImageNet as open_clip spells them; the two that occur twice occur once."""
     return list(dict.fromkeys(_open_clip_metadata().IMAGENET_CLASSNAMES))
 
 

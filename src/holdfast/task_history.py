@@ -1,7 +1,7 @@
-"""A model that remembers its tasks: an open_clip folder with `tasks.json` beside the weights.
+"""The tasks that a model has learnt: `tasks.json` beside the weights in an open_clip folder.
 
-Months later nothing but this folder is needed to add another task. It is never changed: adding
-reads one folder and writes a new one, which appears under its name when it is whole.
+Nothing but this folder is needed to add another task. It is never changed: adding a task reads one
+folder and writes a new one, which gets its name when it is whole.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ LOCAL = "local-dir:"  # how open_clip spells a folder
 class TaskRecord:
     """A task that the model has learnt.
 
-    templates: sentences with one `{}`; the first trained, all of them evaluate.
+    name: of the task. classes: its class names, in the order of the labels.
+    templates: sentences with one `{}`; the first was used in training, all are in evaluation.
     captions: whether `classes` are captions of images and no names.
-    seed: from which the task's own seed derives; settings: training and replay as they were.
-    data: hashes and numbers of the images of each split; replay: the images that stood for what
-    the model knew before, with their coverage.
-    weights: SHA-256 of the weights' file after the task; scores: what was measured after it.
+    method: it was learnt with. seed: of the run, from which the task's own seed is derived.
+    settings: of training and replay. data: number and hash of the images of each split.
+    replay: the replayed images with their coverage, None without any.
+    weights: SHA-256 of the file of weights after the task. scores: measured after it.
     """
 
     name: str
@@ -45,16 +46,16 @@ class TaskRecord:
     scores: dict[str, Any] = field(default_factory=dict)
 
     def training_prompts(self) -> tuple[str, ...]:
-        """One for each class."""
+        """The prompt of each class."""
         return tuple(self.templates[0].replace("{}", name) for name in self.classes)
 
 
 @dataclass(frozen=True)
 class TaskHistory:
-    """What a model has learnt, in order.
+    """What a model has learnt.
 
     base: the model before the first task: `model` and `pretrained` as they were given, and
-    `weights`, the digest of its tensors.
+    `weights`, the digest of its tensors. tasks: in the order in which they were learnt.
     """
 
     base: dict[str, str]
@@ -62,11 +63,11 @@ class TaskHistory:
 
     @property
     def weights(self) -> str:
-        """What the model's weights are known by: a hash of the last task's, or of the base."""
+        """Hash of the weights: of the file after the last task, or of the base's tensors."""
         return self.tasks[-1].weights if self.tasks else self.base["weights"]
 
     def check_new(self, name: str) -> None:
-        """Raise UsageError if there is a task of that name."""
+        """Raise UsageError if there is a task called `name`."""
         for task in self.tasks:
             if comparable(task.name) == comparable(name):
                 raise UsageError(
@@ -75,7 +76,7 @@ class TaskHistory:
                 )
 
     def shared_classes(self, classes: tuple[str, ...]) -> dict[str, list[str]]:
-        """{earlier task: those of `classes` that it has too}, without tasks that share none."""
+        """{earlier task: those of `classes` that it has too}, without tasks that have none."""
         found: dict[str, list[str]] = {}
         for task in self.tasks:
             known = set() if task.captions else {comparable(name) for name in task.classes}
@@ -84,12 +85,12 @@ class TaskHistory:
         return found
 
     def with_task(self, *tasks: TaskRecord) -> TaskHistory:
-        """The history after more tasks."""
+        """The history with more `tasks` at its end."""
         return replace(self, tasks=(*self.tasks, *tasks))
 
 
 def find(model: str) -> Path | None:
-    """The folder of a model that remembers, if `model` is one or a run that holds one."""
+    """The folder with a task history that `model` names: the model's own, or its run's; or None."""
     place = Path(model.removeprefix(LOCAL))
     for folder in (place, place / "model"):
         if (folder / TASKS).is_file():
@@ -98,7 +99,7 @@ def find(model: str) -> Path | None:
 
 
 def read(folder: Path) -> TaskHistory:
-    """The history of a model's folder.
+    """The history of a model's `folder`.
 
     Raises HoldfastError if it cannot be read, or does not belong to the weights beside it.
     """
@@ -128,10 +129,10 @@ def read(folder: Path) -> TaskHistory:
 
 
 def save(clip: CLIP, history: TaskHistory, folder: Path) -> None:
-    """Write a model's folder, which appears when it is whole.
+    """Write a model's folder, which gets its name when it is whole.
 
-    The hash of the weights goes to the last task of the history. Raises UsageError if there is
-    such a folder already.
+    clip: the model. history: of its tasks; the last one gets the hash of the weights.
+    folder: a new one. Raises UsageError if it exists already.
     """
     if folder.exists():
         raise UsageError(f"{folder} exists already; give another folder.")
@@ -144,13 +145,13 @@ def save(clip: CLIP, history: TaskHistory, folder: Path) -> None:
 
 
 def write(history: TaskHistory, folder: Path) -> None:
-    """Write the history beside the weights."""
+    """Write the `history` beside the weights in `folder`."""
     tasks = [asdict(task) for task in history.tasks]
     write_json(folder / TASKS, {"base": history.base, "tasks": tasks})
 
 
 def note_scores(folder: Path, scores: dict[str, Any]) -> None:
-    """Put what was measured after the last task into the history."""
+    """Add `scores`, measured after the last task, to the history in `folder`."""
     history = read(folder)
     last = history.tasks[-1]
     last = replace(last, scores=last.scores | scores)

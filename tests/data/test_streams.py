@@ -75,20 +75,22 @@ def test_json_and_a_bare_list_are_streams_too(task):
         ("- {folder: pets, learning_rat: 1}", r"no setting 'learning_rat' \(did you mean learn"),
         ("- {folder: pets, learning_rate: fast}", "learning_rate is 'fast'; it must be a number"),
         ("- {folder: pets, learning_rate: -1}", "learning_rate is -1.0; it must be at least 0"),
-        ("- {folder: pets, steps: 1.5}", "steps is 1.5; it must be a number"),
-        ("- {folder: pets, importance: some}", "importance is 'some'; it must be one of adaptive"),
+        ("- {folder: pets, steps: 1.5}", "steps is 1.5; it must be a whole number"),
+        ("- {folder: pets, negatives: some}", "negatives is 'some'; it must be one of task, batch"),
         ("- {folder: pets, templates: a photo}", "The template 'a photo' must hold {} once"),
         ("- {folder: pets, per_class: 3}", "per_class is for data sets"),
         ("- {dataset: 'pocket:digits', per_class: 0}", "per_class is 0; it must be at least 1"),
         ("- {name: pets}", "A task has one `folder` or one `dataset`"),
         ("- 7", "7 is no task"),
-        ("- {folder: pets, steps: .inf}", "steps is inf; it must be a number"),
+        ("- {folder: pets, steps: .inf}", "steps is inf; it must be a whole number"),
         ("- {folder: pets, templates: 7}", "templates is 7; it must be a text"),
         ("- {folder: pets, templates: [7]}", "must be a text, or a list of texts"),
         ("tasks: [pets]\nsteps: 5", "has 'steps' beside its tasks"),
         ("tasks: []", "lists no tasks"),
         ("pets", "lists no tasks"),
         ("- [", "neither YAML nor JSON in line"),
+        ("- &a pets\n- *a", "has an anchor"),
+        ("- {folder: pets, steps: 1, steps: 2}", "has 'steps' twice"),
     ],
 )
 def test_what_is_wrong_with_a_stream_is_one_sentence(task, text, message):
@@ -102,10 +104,9 @@ def test_a_missing_stream_file_is_one_sentence(tmp_path):
 
 
 def test_settings_of_a_task_have_the_types_of_the_settings():
-    assert training_settings({"steps": "20", "importance": "static"}) == {
-        "steps": 20,
-        "importance": "static",
-    }
+    given = {"steps": "20", "learning_rate": "5e-5", "negatives": "batch"}
+    found = training_settings(given)
+    assert found == {"steps": 20, "learning_rate": 5e-5, "negatives": "batch"}
 
 
 def test_the_name_of_a_task(task, monkeypatch):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import derive_seed, read_lines
+from holdfast.files import LOCK, derive_seed, read_lines
 from holdfast.generation import estimate, generate_images, pipeline, read_manifest
 from holdfast.names import from_names
 from holdfast.settings import ImageSettings
@@ -47,7 +47,7 @@ def test_every_image_is_recorded(whole, diffusion):
     with Image.open(whole.paths[5]) as image:
         assert image.size == (record.width, record.height) == (32, 32)
     assert len({record.sha256 for record in whole.records}) == 12
-    assert not list(whole.folder.rglob(".*"))
+    assert [path.name for path in whole.folder.rglob(".*")] == [LOCK]
 
 
 def test_scan_reads_what_was_generated(whole):
@@ -84,7 +84,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_images(whole, diffusion, tmp_p
     assert hashes(draw(out, diffusion)) == hashes(whole)
     lines = read_lines(out / "manifest.jsonl")
     assert len(lines) == len({(line["class_id"], line["index"]) for line in lines}) == 12
-    assert not list(out.rglob(".*"))
+    assert [path.name for path in out.rglob(".*")] == [LOCK]
 
 
 def test_what_is_missing_or_changed_is_drawn_again(whole, diffusion, tmp_path):

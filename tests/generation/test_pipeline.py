@@ -84,7 +84,7 @@ def hub(tmp_path, monkeypatch, diffusion):
 
 def test_hub_weights_are_pinned_to_their_commit(hub):
     [source] = pipeline.find("owner/tiny")
-    assert source == pipeline.Source("owner/tiny", "owner/tiny", COMMIT)
+    assert source == pipeline.PipelineSource("owner/tiny", "owner/tiny", COMMIT)
     assert pipeline.find(f"owner/tiny@{COMMIT}") == [source]
     with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
         assert pipe.scheduler == "DDIMScheduler"

@@ -9,17 +9,17 @@ from PIL import Image
 
 import holdfast.pocket as pocket
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.pocket.measure import ZeroShot, generate, load_pipeline, prompts, task_pictures
+from holdfast.pocket.measure import ZeroShotJudge, generate, load_pipeline, prompts, task_pictures
 from holdfast.pocket.world import CLASSES
 
 
 @pytest.fixture(scope="module")
 def judge():
-    from holdfast.pocket.clip import load_clip
+    from holdfast.pocket.clip import read_clip
     from holdfast.pocket.tokenizer import load_tokenizer
 
     folder = pocket.path("clip")
-    return ZeroShot(load_clip(folder), load_tokenizer(folder))
+    return ZeroShotJudge(read_clip(folder), load_tokenizer(folder))
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def test_plain_open_clip_loads_model_preprocessing_and_tokenizer(judge):
         assert model.encode_text(tokens).shape == (2, 128)
     ours = task_pictures("shapes", 1)[:, 0]
     theirs = torch.stack([preprocess(Image.fromarray(pixels)) for pixels in ours])
-    from holdfast.pocket.clip import normalised
+    from holdfast.pocket.clip import scaled_pixels
 
-    assert torch.allclose(theirs, normalised(ours), atol=1e-5)
+    assert torch.allclose(theirs, scaled_pixels(ours), atol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["digits", "textures", "letters", "shapes", "things"])

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from holdfast.errors import UsageError
-from holdfast.pocket import TASKS, write_task
-from holdfast.pocket.captions import describe, readable
+from holdfast.pocket import DATASETS, write_task
+from holdfast.pocket.captions import describe, readable_name
 from holdfast.pocket.corpus import sample
 from holdfast.pocket.glyphs import FIELD_FONTS, STUDIO_FONTS
 from holdfast.pocket.paint import FIELD, STUDIO
@@ -65,7 +65,7 @@ def test_true_captions_name_the_class_unless_they_are_vague():
         for name in names:
             style = {"things": "photo", "digits": "written"}.get(family, "")
             told = [describe(Scene(family, name, style, ""), r).lower() for _ in range(60)]
-            word = readable(family, name).lower()
+            word = readable_name(family, name).lower()
             assert sum(word in caption for caption in told) > 15, (family, name)
 
 
@@ -92,7 +92,7 @@ def test_the_real_digits_are_all_there_and_split_once(tmp_path):
         assert 0.38 < len(mine) / (len(mine) + len(theirs)) < 0.42
 
 
-@pytest.mark.parametrize("task", [t for t in TASKS if t != "digits"])
+@pytest.mark.parametrize("task", [t for t in DATASETS if t != "digits"])
 def test_a_task_is_a_folder_of_classes(task, tmp_path):
     names = write_task(task, tmp_path, 2, "val")
     assert json.loads((tmp_path / "classes.json").read_text()) == names

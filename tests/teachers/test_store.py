@@ -17,7 +17,7 @@ from holdfast.errors import HoldfastError
 from holdfast.settings import ViewSettings
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
 from holdfast.teachers.store import EmbeddingStore
-from holdfast.teachers.teacher import NotTaken, normalised
+from holdfast.teachers.teacher import NotTaken, unit_rows
 
 SETTINGS = ViewSettings()
 
@@ -184,9 +184,7 @@ def test_of_an_answer_with_a_broken_row_the_rest_is_kept_and_the_image_named(tmp
         rows[2] = math.nan
         return rows
 
-    store = EmbeddingStore(
-        tmp_path, FakeTeacher(change=lambda rows: normalised(broken(rows), "It"))
-    )
+    store = EmbeddingStore(tmp_path, FakeTeacher(change=lambda rows: unit_rows(broken(rows), "It")))
     with pytest.raises(HoldfastError, match=r"row 2 of 4 is not finite .*that of \w+\)") as caught:
         store.fill(views)
     assert str(views[2].path) in str(caught.value)

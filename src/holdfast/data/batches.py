@@ -1,6 +1,7 @@
-"""Labelled images -> batches whose content is a function of the step alone.
+"""Labelled images -> batches. What is in a batch depends on the seed and the step alone.
 
-So a run that stops and goes on, or one with another number of workers, sees the same pixels.
+So a run that was stopped and started again sees the same pixels, and so does one with another
+number of workers.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ CACHE_BYTES = 2**30  # decoded pictures kept in memory between epochs
 
 
 class ImageDataset(Protocol):
-    """Image files and an integer for each: `LabelledImages`, or images with their prompts."""
+    """Image files with an integer each: `LabelledImages`, or images with the index of a prompt.
+
+    paths: (n), the files. labels: (n), the integers.
+    """
 
     @property
     def paths(self) -> list[Path]: ...
@@ -47,13 +51,14 @@ class ImageDataset(Protocol):
 class Batch:
     """What one step learns from.
 
-    images: (batch, 3, height, width), preprocessed, or (batch, width), features computed before,
-        where only what follows the backbone learns.
+    images: (batch, 3, height, width), preprocessed; or (batch, width), features that were computed
+        before, where the backbone does not learn.
     labels: (batch,), class indices; of replayed images, indices of their prompts.
-    indices: (batch,), places in the data set that the images come from.
-    teacher_images: (batch, dim), a teacher's embeddings of the images; none where no method asks.
-    teacher_text: (batch, dim), a teacher's embeddings of the labels' texts.
-    replay: a batch of replayed images, for continual learning.
+    indices: (batch,), positions of the images in their data set.
+    teacher_images: (batch, dim), a teacher's embeddings of the images; None where no method uses
+        them.
+    teacher_text: (batch, dim), a teacher's embeddings of the texts of the labels.
+    replay: a batch of replayed images, in continual learning.
     """
 
     images: Tensor
@@ -66,7 +71,10 @@ class Batch:
 
 @dataclass
 class _Loaded:
-    """One step as a worker hands it over: its batch if an image was left, and what was not read."""
+    """One step as a worker returns it.
+
+    batch: None if none of its images could be read. unreadable: the images that could not.
+    """
 
     batch: Batch | None
     unreadable: list[UnreadableImage]
@@ -79,14 +87,17 @@ class _Loaded:
 
 
 class Decoder:
-    """Decoded pictures by path, kept in memory while they fit into `room` bytes."""
+    """Decodes image files and keeps the pictures in memory while they fit.
+
+    room: bytes for the pictures.
+    """
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.kept: dict[Path, Image.Image] = {}
 
     def __call__(self, path: Path) -> Image.Image:
-        """The picture, not to be changed in place. Raises UnreadableImage."""
+        """The picture of the file `path`; do not change it in place. Raises UnreadableImage."""
         if path in self.kept:
             return self.kept[path]
         image = read_image(path)
@@ -98,15 +109,20 @@ class Decoder:
 
 
 class TrainingBatches(Dataset):
-    """All batches of a run: `len` is its number of steps, a call yields those from a step on.
+    """All batches of a training: `len` is the number of steps, a call yields the batches.
 
-    The order of an epoch is a function of (seed, epoch), the randomness of an image's augmentation
-    one of (seed, epoch, index); the last batch of an epoch may be smaller. The place of an image
-    that cannot be read is taken by the next one in the epoch's order, so that no step is lost;
-    `unreadable` names what was met so far. Without workers, decoded pictures stay in memory while
-    they fit into `cache_bytes`.
+    The order of an epoch depends on (seed, epoch) alone, the augmentation of an image on
+    (seed, epoch, index). The last batch of an epoch may be smaller. An image that cannot be read is
+    replaced by the next one in the epoch's order, so that no step is lost; `unreadable` has the
+    files that could not be read so far.
 
-    Raises HoldfastError when no image at all can be read.
+    data: the images. transform: RGB picture -> (3, height, width), the augmentation.
+    batch_size: images a step. epochs: passes over the data. seed: of order and augmentation.
+    workers: processes that decode; 0 decodes in this process, and keeps decoded pictures in memory
+    while they fit into `cache_bytes`.
+
+    A call takes `start`, the 0-based step of the first batch. It raises HoldfastError if no image
+    at all can be read.
     """
 
     def __init__(
@@ -127,6 +143,7 @@ class TrainingBatches(Dataset):
 
     @property
     def steps_per_epoch(self) -> int:
+        """Batches in one pass over the data."""
         return -(-len(self.data) // self.batch_size)
 
     def __len__(self) -> int:
@@ -140,7 +157,7 @@ class TrainingBatches(Dataset):
             yield loaded.batch
 
     def places(self, step: int) -> Iterator[tuple[int, int]]:
-        """(epoch, place in its order) of each image of a step."""
+        """(epoch, position in its order) of each image of the 0-based `step`."""
         epoch, position = divmod(step, self.steps_per_epoch)
         first = position * self.batch_size
         for place in range(first, min(first + self.batch_size, len(self.data))):
@@ -170,9 +187,10 @@ class TrainingBatches(Dataset):
 
 
 class FixedStepBatches(TrainingBatches):
-    """Exactly `steps` batches of one size: an epoch's end is filled up from the next epoch.
+    """`steps` batches of the same size: the last batch of an epoch takes images of the next one.
 
-    Batches are as large as the data where that is smaller.
+    data, transform, seed, workers: as for `TrainingBatches`. batch_size: images a step; all images
+    where there are fewer. steps: batches in all.
     """
 
     def __init__(
@@ -191,13 +209,17 @@ class FixedStepBatches(TrainingBatches):
         return self.steps
 
     def places(self, step: int) -> Iterator[tuple[int, int]]:
-        """(epoch, place in its order) of each image of a step."""
+        """(epoch, position in its order) of each image of the 0-based `step`."""
         for place in range(step * self.batch_size, (step + 1) * self.batch_size):
             yield divmod(place, len(self.data))
 
 
 class ContinualBatches:
-    """The batches of a task, each with one of the replay set if there is one."""
+    """The batches of a task, each with a batch of replayed images if there are any.
+
+    task, replay: of the same number of steps; without `replay`, batches have none. A call takes
+    `start`, the 0-based step of the first batch.
+    """
 
     def __init__(self, task: FixedStepBatches, replay: FixedStepBatches | None) -> None:
         self.task, self.replay = task, replay
@@ -214,7 +236,10 @@ class ContinualBatches:
 
 
 class SequentialBatches(Dataset):
-    """The images once, in their order."""
+    """The images once, in their order.
+
+    data: the images. transform: RGB picture -> (3, height, width). batch_size: images a batch.
+    """
 
     def __init__(self, data: ImageDataset, transform: Transform, batch_size: int) -> None:
         self.data, self.transform, self.batch_size = data, transform, batch_size
@@ -239,9 +264,12 @@ class SequentialBatches(Dataset):
 def sequential_batches(
     data: ImageDataset, transform: Transform, batch_size: int, workers: int = 0
 ) -> Iterator[Batch]:
-    """Every image once, in order, each decoded once.
+    """Every image once, in order.
 
-    What cannot be read is skipped and named in a warning; `indices` tells what is left.
+    data: the images. transform: RGB picture -> (3, height, width). batch_size: images a batch.
+    workers: processes that decode; 0 decodes in this process.
+
+    Images that cannot be read are skipped and named in a warning; `Batch.indices` has the others.
     """
     dataset = SequentialBatches(data, transform, batch_size)
     skipped: set[Path] = set()
@@ -255,7 +283,7 @@ def sequential_batches(
 
 @lru_cache(maxsize=4)
 def epoch_order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
-    """The permutation of `count` images in an epoch, a function of (seed, epoch)."""
+    """The order of `count` images in the 0-based `epoch`: depends on `seed` and `epoch` alone."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return tuple(torch.randperm(count, generator=generator).tolist())
 
@@ -263,7 +291,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
 def _load(
     dataset: TrainingBatches | SequentialBatches, steps: range, workers: int
 ) -> Iterator[_Loaded]:
-    """The items `steps` of a dataset, in order; each worker prepares whole steps."""
+    """The items `steps` of a data set, in order; each worker prepares whole steps."""
     if not workers:
         return (dataset[step] for step in steps)
     # The items are whole batches already: batch_size=None hands them over as they are. With a

@@ -13,35 +13,38 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.generation.manifest import is_generated, read_manifest
 
 # Hugging Face's image folders are written so: columns `file_name` and `text`.
-TABLES = ("metadata.jsonl", "metadata.csv")
+CAPTION_TABLES = ("metadata.jsonl", "metadata.csv")
 TEXT = ("text", "caption")
 
 
 def has_captions(folder: Path) -> bool:
-    """Whether images of `folder` come with captions instead of classes."""
-    if any((folder / table).is_file() for table in TABLES):
+    """Whether the images of `folder` have captions, and no classes."""
+    if any((folder / table).is_file() for table in CAPTION_TABLES):
         return True
     return any(p.with_suffix(".txt").is_file() for p in folder.iterdir() if _is_image(p))
 
 
 def read_pairs(folder: Path) -> list[tuple[Path, str]]:
-    """Images and their captions, in the order of the table or by file name.
+    """(image, caption) of each image of `folder`, in the order of the table or by file name.
 
-    They come from `metadata.jsonl` or `metadata.csv` (`file_name`, and `text` or `caption`), from
-    a `.txt` beside each image, or are the prompts of a folder that `holdfast generate` wrote.
-    Raises UsageError for a folder without captions, and for an image that is missing or has none.
+    The captions are in `metadata.jsonl` or `metadata.csv` (`file_name`, and `text` or `caption`),
+    or in a `.txt` beside each image; of a folder that `holdfast generate` wrote they are the
+    prompts.
+
+    Raises UsageError for a folder without captions, for an image that does not exist or has no
+    caption, and for a table that cannot be read; HoldfastError if no image is named.
     """
     if not folder.is_dir():
         raise UsageError(f"The folder of images with captions {str(folder)!r} does not exist.")
     if is_generated(folder):
         manifest = read_manifest(folder)
         return list(zip(manifest.paths, (r.prompt for r in manifest.records), strict=True))
-    table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    table = next((folder / name for name in CAPTION_TABLES if (folder / name).is_file()), None)
     if table is None:
         if not has_captions(folder):
             raise UsageError(
-                f"{folder} has no captions; put a {TABLES[0]} there, with file_name and text, or "
-                "a .txt beside each image."
+                f"{folder} has no captions; put a {CAPTION_TABLES[0]} there, with file_name and "
+                "text, or a .txt beside each image."
             )
         pairs = [(path, _beside(path)) for path in sorted(folder.iterdir()) if _is_image(path)]
     else:
@@ -55,7 +58,10 @@ def read_pairs(folder: Path) -> list[tuple[Path, str]]:
 
 
 def scan_captions(folder: Path) -> LabelledImages:
-    """Images whose classes are their captions; captions that differ in case only are one."""
+    """The images of `folder` with their captions as classes.
+
+    Captions that differ in case or spaces only are one class. Raises what `read_pairs` raises.
+    """
     pairs = read_pairs(folder)
     first: dict[str, str] = {}
     for _, caption in pairs:

@@ -1,4 +1,4 @@
-"""Folders of several domains, as DomainBed lays them out, their splits, and draws from them."""
+"""Folders of several domains as in DomainBed: images, splits, and the images of each step."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ from holdfast.progress import progress
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = 0.2  # of each domain, for validation: DomainBed's share
+HELD_OUT_SHARE = 0.2  # of each domain, for validation: DomainBed's share
 
 
 @dataclass(frozen=True)
 class Domains:
     """The images of several domains, domain after domain, with one list of classes.
 
-    names: of the domains, sorted; images: of all of them; starts: the place in `images` where each
-    domain begins, and their number; unreadable: places of those that cannot be decoded.
+    names: of the domains, sorted.
+    images: of all domains.
+    starts: positions in `images` where each domain begins; the last one is the number of images.
+    unreadable: positions of the images that cannot be decoded.
     """
 
     names: tuple[str, ...]
@@ -49,16 +51,18 @@ class Domains:
         return len(self.names)
 
     def indices(self, domain: int) -> list[int]:
-        """Places in `images` of a domain's readable images."""
+        """Positions in `images` of the readable images of the `domain` of that number."""
         return self._readable(range(*self.starts[domain : domain + 2]))
 
     def split(self, domain: int, trial_seed: int) -> tuple[list[int], list[int]]:
-        """Places in `images` of a domain's (held-out, training) images, as DomainBed splits it.
+        """Positions in `images` of the (held-out, training) images of a domain.
 
-        An unreadable image keeps its place in the split, so that all others stay in their part.
+        domain: its number. trial_seed: DomainBed's seed of the split.
+        The split is DomainBed's. Unreadable images are left out after it, so that all others stay
+        in their part.
         """
         start, end = self.starts[domain : domain + 2]
-        held_out, training = split(domain, end - start, trial_seed)
+        held_out, training = domain_split(domain, end - start, trial_seed)
         return (
             self._readable(start + place for place in held_out),
             self._readable(start + place for place in training),
@@ -124,19 +128,23 @@ def _union(all_classes: Iterable[ClassNames]) -> ClassNames:
     return ClassNames(names, ids)
 
 
-def split(domain: int, count: int, trial_seed: int) -> tuple[list[int], list[int]]:
-    """(held-out, training) places of a domain's `count` images: DomainBed's own split."""
+def domain_split(domain: int, count: int, trial_seed: int) -> tuple[list[int], list[int]]:
+    """(held-out, training) positions of a domain's images: DomainBed's own split.
+
+    domain: its number. count: of its images. trial_seed: DomainBed's seed of the split.
+    """
     digest = hashlib.md5(str((trial_seed, domain)).encode(), usedforsecurity=False)
     places = list(range(count))
     np.random.RandomState(int(digest.hexdigest(), 16) % 2**31).shuffle(places)
-    held_out = int(count * HELD_OUT)
+    held_out = int(count * HELD_OUT_SHARE)
     return places[:held_out], places[held_out:]
 
 
 def find_unreadable(domains: Domains) -> Domains:
-    """The same with `unreadable` filled, after decoding every image once; each is in a warning.
+    """The same `domains` with `unreadable` filled in: every image is decoded once.
 
-    Raises HoldfastError for a domain in which no image is left.
+    Each unreadable image is named in a warning. Raises HoldfastError for a domain in which no image
+    can be read.
     """
 
     def problem(path: Path) -> UnreadableImage | None:
@@ -166,18 +174,26 @@ def find_unreadable(domains: Domains) -> Domains:
 
 @dataclass(frozen=True)
 class Draw:
-    """The images of one step: (batch,) places in the list of all images, and numbers of views."""
+    """The images of one step.
+
+    indices: (batch,), positions in the list of all images. numbers: (batch,), of their views.
+    """
 
     indices: Tensor
     numbers: Tensor
 
 
 class DomainBatches:
-    """Draws for `fit`: in each step `per_domain` images of each training domain, with replacement.
+    """Which images each step takes: some of each training domain, drawn with replacement.
 
-    groups: of each training domain, the places of its images; views: how many views an image has,
-    one of which is taken; with 0 each draw has a number that no other has, so a view of its own.
-    A draw is a function of (seed, step) alone.
+    groups: of each training domain, the positions of its images.
+    per_domain: images of each domain a step.
+    steps: how many there are.
+    views: stored views of an image, one of which is drawn; with 0 each drawn image has a view that
+        no other has.
+    seed: a draw depends on it and on the step alone.
+
+    A call yields the draws from the 0-based step `start` on.
     """
 
     def __init__(
@@ -193,7 +209,7 @@ class DomainBatches:
         return (self.draw(step) for step in range(start, self.steps))
 
     def draw(self, step: int) -> Draw:
-        """The draw of a 0-based step, domain after domain."""
+        """The images of the 0-based `step`, domain after domain."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "draw", step))
         shape = (self.per_domain,)
         indices = torch.cat(

@@ -23,13 +23,16 @@ from holdfast.names import ClassNames
 logger = logging.getLogger(__name__)
 
 # Nothing else is tried: Pillow also reads formats that run code of their own, such as EPS.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
 
 
 class UnreadableImage(HoldfastError):  # noqa: N818 - reads better where it is caught
-    """A file that is no whole image of a known format."""
+    """A file that is no whole image of a known format.
+
+    path: the file. reason: what is wrong with it.
+    """
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)
@@ -40,16 +43,17 @@ class UnreadableImage(HoldfastError):  # noqa: N818 - reads better where it is c
 
 
 def read_image(path: Path | BinaryIO) -> Image.Image:
-    """A file, or what was read from one, as an upright RGB picture.
+    """An image file as an upright RGB picture.
 
-    The rotation that a camera recorded is applied, 16 bits are scaled to 8, transparency lies on
-    white, and of an animation the first frame is taken. Raises UnreadableImage for anything that
-    is not wholly readable or is suspiciously large.
+    path: the file, or an open binary file.
+    The rotation that a camera recorded is applied, 16 bits are scaled to 8, transparent parts
+    become white, and of an animation the first frame is taken. Raises UnreadableImage for a file
+    that cannot be read to its end or has more than MAX_PIXELS pixels.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters in them is an error below
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=IMAGE_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"{image.width} x {image.height} pixels are too many")
                 image.load()  # verify() passes files that were cut short
@@ -58,7 +62,7 @@ def read_image(path: Path | BinaryIO) -> Image.Image:
                     ImageOps.exif_transpose(image, in_place=True)
                 return to_rgb(image)
     except Image.UnidentifiedImageError:
-        raise UnreadableImage(_name(path), f"it is none of {', '.join(FORMATS)}") from None
+        raise UnreadableImage(_name(path), f"it is none of {', '.join(IMAGE_FORMATS)}") from None
     except Exception as error:
         # A broken file makes decoders raise almost anything (struct.error, SyntaxError, ...).
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -88,7 +92,7 @@ def _name(path: Path | BinaryIO) -> Path:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as 8-bit RGB: 16 bits scaled, transparency on white.
+    """An `image` of any mode as 8-bit RGB: 16 bits are scaled, transparent parts become white.
 
     Raises ValueError for pixels whose range is unknown.
     """
@@ -111,7 +115,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 class LabelledImages:
     """Image files and their classes, in a fixed order.
 
-    labels: of each path, an index into `classes`; root: the folder they were found in.
+    paths: the files. labels: of each file, an index into `classes`. root: the folder that the files
+    were found in.
     """
 
     paths: list[Path]
@@ -124,12 +129,15 @@ class LabelledImages:
 
 
 def scan(root: Path, classes: ClassNames | None = None) -> LabelledImages:
-    """The images of `root/<class folder>/**`, or of a folder that `generate` wrote.
+    """The images of `root/<class folder>/**`, or of a folder that `holdfast generate` wrote.
 
-    Folders are matched to classes by name (a `classes.json` in `root`, {"folder": "name"}, helps),
-    never by position; without `classes` they define them. Order: folders by name, and within them
-    as torchvision's ImageFolder sorts. Raises UsageError for folders that match no class and
-    HoldfastError where there is nothing to read.
+    root: the folder. classes: those that the folders are matched to, by name and never by
+    position; a `classes.json` in `root`, {"folder": "name"}, gives the names of folders that are
+    called otherwise. Without `classes` the folders define them.
+    The order is that of torchvision's ImageFolder: folders by name, then files by name.
+
+    Raises UsageError for a folder that does not exist and for class folders that match no class;
+    HoldfastError for folders without images.
     """
     if not root.is_dir():
         raise UsageError(f"The folder of images {str(root)!r} does not exist.")
@@ -189,7 +197,10 @@ def _image_files(folder: Path) -> Iterator[Path]:
 
 
 def readable(data: LabelledImages) -> tuple[LabelledImages, list[Path]]:
-    """The images that can be decoded, and the files that cannot, each named in a warning."""
+    """The images of `data` that can be decoded, and the files that cannot.
+
+    Every image is decoded once; each that cannot be is named in a warning.
+    """
     kept: list[int] = []
     broken: list[Path] = []
     for position, path in enumerate(data.paths):
@@ -203,7 +214,10 @@ def readable(data: LabelledImages) -> tuple[LabelledImages, list[Path]]:
 
 
 def fingerprint(data: LabelledImages) -> str:
-    """SHA-256 of the images' places below their folder, sizes and labels; pixels are not read."""
+    """SHA-256 of the paths below the root, sizes in bytes and labels of `data`.
+
+    Pixels are not read. Raises OSError for a file that does not exist.
+    """
     digest = hashlib.sha256()
     for path, label in zip(data.paths, data.labels, strict=True):
         # A table of captions may name images that lie elsewhere.
@@ -213,12 +227,12 @@ def fingerprint(data: LabelledImages) -> str:
 
 
 def subset(data: LabelledImages, keep: Sequence[int]) -> LabelledImages:
-    """The images at the positions `keep`, in that order."""
+    """The images of `data` at the positions `keep`, in that order."""
     return replace(data, paths=[data.paths[i] for i in keep], labels=[data.labels[i] for i in keep])
 
 
 def without_images(data: LabelledImages) -> list[str]:
-    """Names of the classes that have no image."""
+    """Names of the classes of `data` that have no image."""
     present = set(data.labels)
     return [name for label, name in enumerate(data.classes.names) if label not in present]
 
@@ -242,8 +256,9 @@ def find_images(places: Sequence[Path]) -> list[Path]:
 
 
 def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
-    """The same images with labels that count in `classes`, matched by name.
+    """The same images with labels that are indices into `classes`, matched by name.
 
+    data: the images. classes: at least those of the images.
     Raises UsageError for a class of the images that `classes` lacks.
     """
     labels: list[int] = []

@@ -1,7 +1,7 @@
-"""What to draw replay images of: names that stand for pre-training, and all earlier tasks' names.
+"""What replayed images show: names that stand for pre-training, and the names of earlier tasks.
 
-GIFT (arXiv 2503.04229) draws each image's name uniformly from one pool of all of them. A task with
-few names then gets few images; `balanced` gives every earlier task the same number.
+GIFT (arXiv 2503.04229) draws the name of each image uniformly from all of them. A task with few
+names then gets few images; `balanced` gives every earlier task the same number.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ BASE = "pre-training"
 
 @dataclass(frozen=True)
 class Source:
-    """Names of one origin: pre-training, or an earlier task.
+    """Names of one origin.
 
-    prompts: one for each name, in the same order.
+    origin: `BASE` for pre-training, or the name of an earlier task.
+    names: the class names. prompts: one for each name, in the same order.
     """
 
     origin: str
@@ -31,8 +32,11 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """Prompts and how many images to draw of each; every prompt occurs once."""
+class ReplayDraw:
+    """What to generate.
+
+    prompts: different from each other. counts: images of each prompt.
+    """
 
     prompts: tuple[str, ...]
     counts: tuple[int, ...]
@@ -40,12 +44,14 @@ class Draw:
 
 def draw_prompts(
     sources: Sequence[Source], count: int, how: Literal["uniform", "balanced"], seed: int
-) -> Draw:
-    """Draw `count` prompts with replacement; the same arguments give the same ones.
+) -> ReplayDraw:
+    """Draw prompts with replacement; the same arguments give the same prompts.
 
     sources: pre-training first, then the earlier tasks.
-    how: `uniform` over all different prompts; `balanced` gives half of the images to pre-training
-        and the other half in equal parts to the earlier tasks, uniform within each.
+    count: images to draw for.
+    how: `uniform` draws from all different prompts; `balanced` gives half of the images to
+        pre-training and the other half in equal parts to the earlier tasks, uniform within each.
+    seed: of the draw.
     """
     pool: dict[str, str] = {}  # prompts that differ in case or spaces only are one
     for source in sources:
@@ -61,11 +67,11 @@ def draw_prompts(
             own = list(dict.fromkeys(comparable(prompt) for prompt in source.prompts))
             drawn += [own[i] for i in random.integers(len(own), size=share)]
     counted = Counter(drawn)  # in the order of their first drawing
-    return Draw(tuple(pool[key] for key in counted), tuple(counted.values()))
+    return ReplayDraw(tuple(pool[key] for key in counted), tuple(counted.values()))
 
 
 def shares(count: int, tasks: int) -> list[int]:
-    """Images for pre-training and for each of `tasks` earlier tasks, balanced."""
+    """How many of `count` images pre-training and each of `tasks` earlier tasks get, balanced."""
     if tasks == 0:
         return [count]
     half = count // 2
@@ -73,10 +79,11 @@ def shares(count: int, tasks: int) -> list[int]:
 
 
 def coverage(sources: Sequence[Source], prompts: Sequence[str]) -> list[dict[str, Any]]:
-    """What each source got: its names, how many of them were drawn, images, share of all images.
+    """For each source: number of names, of names drawn, of images, and share of all images (0..1).
 
-    prompts: that of each image. An image whose prompt several sources have counts for each, so
-    the shares can exceed one together; they fall short of it where captions are nobody's prompts.
+    sources: where the prompts come from. prompts: that of each image.
+    An image whose prompt belongs to several sources counts for each of them, so the sum of the
+    shares can be larger than one. It is smaller where captions belong to no source.
     """
     drawn = Counter(comparable(prompt) for prompt in prompts)
     rows = []
@@ -96,7 +103,10 @@ def coverage(sources: Sequence[Source], prompts: Sequence[str]) -> list[dict[str
 
 
 def images_of(source: Source, prompts: Sequence[str]) -> dict[int, int]:
-    """{place of an image: index of its name in the source}, for the images that are its."""
+    """{position of an image: index of its name in `source`}, for the images of that source.
+
+    prompts: that of each image.
+    """
     name = {comparable(prompt): index for index, prompt in enumerate(source.prompts)}
     keys = (comparable(prompt) for prompt in prompts)
     return {place: name[key] for place, key in enumerate(keys) if key in name}

@@ -23,6 +23,7 @@ from holdfast.builtin import is_dataset
 from holdfast.data.captions import has_captions, scan_captions
 from holdfast.data.folders import LabelledImages, scan, without_images
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.files import read_yaml
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates
 from holdfast.settings import ContinualTrainSettings
@@ -39,9 +40,10 @@ TEMPLATE = "a photo of a {}."
 class TaskSource:
     """A task as a stream names it.
 
-    place: its folder, or a data set's name; templates: sentences with one `{}`, or a list's name;
-    per_class: images per class and split of a data set that is drawn; train: training settings
-    that hold for this task alone.
+    name: of the task. place: its folder, or the name of a data set.
+    templates: sentences with one `{}`, or the name of a list.
+    per_class: images of each class and split of a data set; None is all.
+    train: training settings of this task alone.
     """
 
     name: str
@@ -52,18 +54,23 @@ class TaskSource:
 
     @property
     def is_dataset(self) -> bool:
+        """Whether its place is the name of a data set."""
         return is_dataset(self.place)
 
 
 def task_name(place: str) -> str:
-    """What a task is called if nobody says otherwise: its folder, or its data set."""
+    """The default name of a task: the folder's own name, or the data set's without its family.
+
+    place: folder, or name of a data set.
+    """
     return place.partition(":")[2] if is_dataset(place) else Path(place).absolute().name
 
 
 def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
-    """A task's splits; a data set is drawn into a folder below `root` unless it is there.
+    """A task's images; a data set is drawn into a folder below `root` unless it is there.
 
-    learnt, and what is raised: see `open_task`.
+    source: the task. root: folder for data sets. learnt: whether it is to be trained on.
+    Raises what `open_task` raises.
     """
     folder = Path(source.place)
     if source.is_dataset:
@@ -72,7 +79,10 @@ def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
 
 
 def find_stream(stream: Path) -> list[TaskSource]:
-    """The tasks of a built-in stream, or of a stream file (see `read_stream`)."""
+    """The tasks of a `stream`: a built-in one's name, or a file.
+
+    Raises UsageError as `read_stream` does.
+    """
     known = None if stream.is_file() else builtin.stream(str(stream))
     if known is None:
         return read_stream(stream)
@@ -80,22 +90,15 @@ def find_stream(stream: Path) -> list[TaskSource]:
 
 
 def read_stream(path: Path) -> list[TaskSource]:
-    """The tasks of a stream file, in its order; folders are relative to the file.
+    """The tasks of the stream file `path`, in its order; folders are relative to the file.
 
-    Raises UsageError, naming the task, for what cannot be read, unknown keys, data sets and
-    settings, missing folders and names given twice.
+    Raises UsageError, naming the task, for a file that cannot be read, for unknown keys, data sets
+    and settings, for folders that do not exist, and for two tasks of one name.
     """
-    import yaml
-
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"The stream file {str(path)!r} cannot be read: {reason}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark else ""
-        raise UsageError(f"The stream file {path} is neither YAML nor JSON{place}.") from None
+        value = read_yaml(path)
+    except HoldfastError as error:
+        raise UsageError(f"The stream file {error}") from None
     if isinstance(value, dict) and (unknown := [key for key in value if key != "tasks"]):
         raise UsageError(
             f"The stream file {path} has {unknown[0]!r} beside its tasks; a setting of one task "
@@ -158,9 +161,9 @@ def _task(entry: Any, root: Path) -> TaskSource:
 
 
 def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of one task with the types of `ContinualTrainSettings`.
+    """The training settings `given` for one task, by name, with the types of their fields.
 
-    Raises UsageError for unknown names and values that do not fit.
+    Raises UsageError for unknown names and for values that do not fit.
     """
     known = {each.name for each in fields(ContinualTrainSettings)}
     for name in given:
@@ -172,11 +175,13 @@ def training_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Task:
-    """A task's images, split by split; val and test are None where the folder has none.
+    """A task's images, split by split.
 
-    templates: sentences with one `{}`; the first one trains, all of them evaluate.
-    The splits of class folders share their classes. With captions each split has its own captions
-    as classes, and every caption is its own prompt.
+    name: of the task. templates: sentences with one `{}`; the first is used in training, all of
+    them in evaluation.
+    train, val, test: the images; val and test are None where the folder has none.
+    captions: whether the images have captions. Each split then has its own captions as classes,
+    and every caption is its own prompt; the splits of class folders share their classes.
     """
 
     name: str
@@ -197,25 +202,26 @@ class Task:
         return [(split, images) for split, images in found.items() if images is not None]
 
     def training_prompts(self) -> list[str]:
-        """One for each class."""
+        """The prompt of each class."""
         return [self.templates[0].replace("{}", name) for name in self.classes]
 
     def evaluation_prompts(self, data: LabelledImages) -> list[list[str]]:
-        """All of each class of one of the splits."""
+        """All prompts of each class of `data`, one of the splits."""
         return [[each.replace("{}", name) for each in self.templates] for name in data.classes]
 
 
 def open_task(
     name: str, folder: Path, templates: list[str] | str = TEMPLATE, learnt: bool = True
 ) -> Task:
-    """The splits of a task's folder.
+    """The images of a task's folder.
 
-    learnt: whether it is to be trained on. Without that any split will do; one takes the place of
-    training images that are not there.
+    name: of the task. folder: as the top of this file says. templates: sentences with one `{}`, or
+    the name of a list. learnt: whether the task is to be trained on; if not, another split takes
+    the place of training images that do not exist.
 
-    Raises UsageError or HoldfastError, naming the folder, for one without images, for classes that
-    the training split lacks, for two classes with one name, for a class without images, and for
-    templates of captions.
+    Raises UsageError or HoldfastError, naming the folder, if it has no images, if the training
+    split lacks a class, if two classes have one name, if a class has no image, or if there are
+    templates beside captions.
     """
     places = split_folders(folder)
     training = places["train"]
@@ -243,16 +249,16 @@ def open_task(
 
 
 def holds_split(folder: Path) -> bool:
-    """Whether a folder holds class folders or captions, and so is no class itself."""
+    """Whether `folder` has class folders or captions in it, and so is no class itself."""
     entries = [entry for entry in folder.iterdir() if not names.is_ignored(entry.name)]
     return has_captions(folder) or any(entry.is_dir() for entry in entries)
 
 
 def split_folders(folder: Path) -> dict[str, Path | None]:
-    """Where each split lies; a folder of anything but splits is the training split.
+    """{split: its folder, or None}; a `folder` without splits is the training split itself.
 
-    Raises UsageError for two folders of one split, and for splits among other folders: as classes
-    they would put test images into training.
+    Raises UsageError for two folders of one split, and for splits beside other folders: if they
+    were taken as classes, test images would get into training.
     """
     entries = {e.name for e in folder.iterdir() if e.is_dir() and not names.is_ignored(e.name)}
     spellings = {spelling for each in SPLITS.values() for spelling in each}

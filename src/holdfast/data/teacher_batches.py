@@ -16,25 +16,32 @@ Ask = Callable[[Sequence[View]], Tensor]
 
 
 def numbered(views: Views, index: int, number: int) -> View:
-    """View `number` of an image among those that are stored; the first is the image itself.
+    """View `number` of the stored views of the image at `index`; the first is the image itself.
 
-    So the teacher's accuracy on the images as they are costs no query of its own, and one view is
-    enough for a teacher that knows whole images only, such as a file.
+    views: of all images. Since the first view is the image as it is, the teacher's accuracy costs
+    no further query, and one view is enough for a teacher that knows whole images only (a file).
     """
     return views.view(index, number) if number else views.whole(index)
 
 
 def rounds(views: Views, indices: Sequence[int], count: int) -> list[list[View]]:
-    """The stored views of some images: a list of all first ones, one of the second ..."""
+    """The stored views of some images: a list of all first views, a list of all second views, ...
+
+    views: of all images. indices: positions of the images. count: stored views of each image.
+    """
     return [[numbered(views, index, number) for index in indices] for number in range(count)]
 
 
 class ViewBatches:
-    """Drawn views, rendered for the student, with the teacher's answers: batches for `fit`.
+    """Drawn views, rendered for the student, with the teacher's embeddings: batches for `fit`.
 
-    draws: places in the list of all images, and numbers of views; ask: the teacher's embeddings of
-    views, none where they are not used; text: embeddings of the classes (classes, dim); labels: of
-    all images. Where no views are stored (`draws.views` 0), each draw has a view of its own.
+    draws: the images of each step; where no views are stored (`draws.views` is 0), each drawn image
+        has a view that no other has.
+    views: of all images. renderer: view -> tensor, as the student takes it.
+    ask: views -> the teacher's embeddings (views, dim); None where they are not used.
+    text: (classes, dim), the teacher's embeddings of the classes. labels: (n,), of all images.
+
+    A call yields the batches from the 0-based step `start` on, on the device of `text`.
     """
 
     def __init__(
@@ -70,10 +77,10 @@ class ViewBatches:
 
 @dataclass
 class CachedFeatures:
-    """What is known of a domain's stored views, so that no pixel has to be read again.
+    """Features and embeddings of the stored views of some images, so that no pixel is read again.
 
-    indices: (n,), places in the list of all images; features: (views, n, width), the student's;
-    answers: (views, n, dim) in half precision, the teacher's; none where they are not used.
+    indices: (n,), positions in the list of all images. features: (views, n, width), the student's.
+    answers: (views, n, dim) in half precision, the teacher's; None where they are not used.
     """
 
     indices: Tensor
@@ -82,10 +89,13 @@ class CachedFeatures:
 
 
 class FeatureBatches:
-    """The same draws from features and answers that are known: batches for `fit`.
+    """The same draws from cached features and embeddings: batches for `fit`.
 
-    known: of each domain in the order of the draws. A step only gathers rows: it needs no pixel,
-    no backbone and no teacher.
+    draws: the images of each step. known: of each domain, in the order of the draws.
+    text: (classes, dim), the teacher's embeddings of the classes. labels: (n,), of all images.
+    A step only gathers rows; it needs no pixels, no backbone and no teacher.
+
+    A call yields the batches from the 0-based step `start` on, on the device of `text`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Views of images: random crops and colours that can be drawn again, to the pixel.
 
-What a view looks like is a function of the image's bytes, the view's number and a seed, so its
-embedding can be stored under a key and found again by any run that wants the same view.
+A view depends on the bytes of the image, the number of the view and a seed alone. So its embedding
+can be stored under a key, and every run that needs the same view finds it there.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ ORDERS = tuple(permutations(("brightness", "contrast", "saturation", "hue")))
 
 @dataclass(frozen=True, slots=True)
 class ViewParameters:
-    """What is done to a picture, in this order: crop, flip, jitter, grayscale; plain numbers.
+    """What is done to a picture, in this order: crop, flip, change of colours, grayscale.
 
-    size: side of the view in pixels, at most.
-    area, place: smallest area of the crop, as a share of the picture's, and the seed that decides
-        on the rest of it (see `crop_box`), which depends on the picture's shape.
-    brightness, contrast, saturation: factors; hue: turn, as a share of the circle.
-    order: the order of those four, an index into ORDERS.
+    size: largest side of the view, in pixels.
+    area: smallest area of the crop, as a share of the picture's.
+    place: seed of the rest of the crop, which depends on the picture's shape (see `crop_box`).
+    flip: whether it is mirrored.
+    brightness, contrast, saturation: factors. hue: turn, as a share of the circle.
+    order: of those four changes, an index into ORDERS.
+    grayscale: whether the colours are removed.
     """
 
     size: int
@@ -63,7 +65,7 @@ class ViewParameters:
 class View:
     """One view of an image file.
 
-    digest: SHA-256 of the file's bytes; parameters: none is the whole picture as it is.
+    path: the file. digest: SHA-256 of its bytes. parameters: None is the whole picture as it is.
     """
 
     path: Path
@@ -82,9 +84,11 @@ class View:
 
 
 def draw_parameters(settings: ViewSettings, digest: str, number: int, seed: int) -> ViewParameters:
-    """The parameters of view `number` of an image, a function of the arguments alone.
+    """The parameters of a view; they depend on the arguments alone.
 
-    All randomness is one hash, so it is the same on every machine and in every order of images.
+    settings: limits of the random changes. digest: SHA-256 of the image file. number: of the view.
+    seed: of all views.
+    All random numbers come from one hash, so they are the same on every machine.
     """
     place, *draws = _uniform(f"view {seed} {number} {digest}", 8)
     flip, brightness, contrast, saturation, hue, order, grayscale = draws
@@ -110,7 +114,10 @@ def _uniform(source: str, count: int) -> list[float]:
 
 
 def render(picture: Image.Image, parameters: ViewParameters | None) -> Image.Image:
-    """The view of a decoded RGB picture: (side, side) pixels, or the picture without parameters."""
+    """The view of a decoded RGB `picture`: a square of at most `parameters.size` pixels a side.
+
+    parameters: None gives the picture itself.
+    """
     if parameters is None:
         return picture
     left, top, width, height = crop_box(picture.width, picture.height, parameters)
@@ -128,6 +135,7 @@ def render(picture: Image.Image, parameters: ViewParameters | None) -> Image.Ima
 def crop_box(width: int, height: int, parameters: ViewParameters) -> tuple[int, int, int, int]:
     """(left, top, width, height) of the crop of a picture, in pixels.
 
+    width, height: of the picture, in pixels. parameters: `area` and `place` of them are used.
     As torchvision's RandomResizedCrop: of crops with a uniform area and a log-uniform shape the
     first that lies within the picture, at a uniform place.
     """
@@ -144,9 +152,10 @@ def crop_box(width: int, height: int, parameters: ViewParameters) -> tuple[int, 
 
 
 class Views:
-    """The views of a list of image files, each file hashed once.
+    """The views of a list of image files; each file is hashed once.
 
-    seed: of the views. Runs with the same one share what a teacher answered.
+    paths: the files. settings: limits of the random changes. seed: of all views; runs with the same
+    one share the stored answers of a teacher.
     """
 
     def __init__(self, paths: Sequence[Path], settings: ViewSettings, seed: int) -> None:
@@ -157,18 +166,18 @@ class Views:
         return len(self.paths)
 
     def view(self, index: int, number: int) -> View:
-        """View `number` of the image at a place in the list."""
+        """View `number` of the image at the position `index`."""
         digest = self.digests[index]
         parameters = draw_parameters(self.settings, digest, number, self.seed)
         return View(self.paths[index], digest, parameters)
 
     def whole(self, index: int) -> View:
-        """The image itself."""
+        """The whole image at the position `index`, as it is."""
         return View(self.paths[index], self.digests[index])
 
 
 def digests(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file's bytes."""
+    """SHA-256 of the bytes of each file of `paths`."""
     with progress("hashing images", len(paths)) as advance, ThreadPoolExecutor() as pool:
         found = []
         for digest in pool.map(sha256, paths):
@@ -178,11 +187,11 @@ def digests(paths: Sequence[Path]) -> list[str]:
 
 
 class Renderer:
-    """Views -> tensors of one model's own preprocessing.
+    """Views -> tensors, by the preprocessing of one model.
 
-    prepare: that model's preprocessing; it must draw nothing at random.
-    workers: threads; with none everything happens in the calling one. Decoded pictures stay in
-    memory while they fit into `cache_bytes`.
+    prepare: RGB picture -> (3, height, width), without anything random.
+    workers: threads; 0 renders in the calling thread.
+    cache_bytes: memory for decoded pictures.
     """
 
     def __init__(
@@ -192,13 +201,13 @@ class Renderer:
         self.decode = Decoder(cache_bytes)
 
     def one(self, view: View) -> Tensor:
-        """(3, height, width) of one view. Raises UnreadableImage."""
+        """One `view` as a tensor (3, height, width). Raises UnreadableImage."""
         return self.prepare(render(self.decode(view.path), view.parameters))
 
     def batches(self, batches: Iterable[tuple[T, Sequence[View]]]) -> Iterator[tuple[T, Tensor]]:
-        """For each (what belongs to it, views): the same and the views (batch, 3, height, width).
+        """For each (item, views) of `batches`: (item, images (batch, 3, height, width)).
 
-        With workers the next batch is prepared while this one is used.
+        With workers the next batch is rendered while this one is used. Raises UnreadableImage.
         """
         if not self.workers:
             for item, views in batches:

@@ -37,7 +37,11 @@ Place = tuple[int, int]  # an image's label and its index within the class
 
 @dataclass(frozen=True)
 class Job:
-    """What is drawn: the classes, their prompts, how many images of each, how, from which seed."""
+    """What is drawn.
+
+    classes: the classes. prompts: of each class. counts: images of each class. settings: of the
+    pipelines. seed: of all images.
+    """
 
     classes: ClassNames
     prompts: Sequence[Sequence[str]]
@@ -46,18 +50,23 @@ class Job:
     seed: int
 
     def prompt(self, place: Place) -> str:
+        """The prompt of the image at `place`."""
         prompts = self.prompts[place[0]]
         return prompts[place[1] % len(prompts)]
 
     def image_seed(self, place: Place, attempt: int) -> int:
-        """Seed of one image: it does not depend on batches, order or other classes."""
+        """The seed of one image; it does not depend on batches, order or other classes.
+
+        place: of the image. attempt: how many flawed pictures of it were drawn before.
+        """
         return files.derive_seed(self.seed, self.classes.ids[place[0]], place[1], attempt)
 
     def batches(self, turn: int, turns: int) -> list[list[Place]]:
-        """The images of generator `turn` of `turns`, all classes' first image before any second.
+        """The images of one generator, in batches; first images of all classes come first.
 
-        The grouping does not depend on what is there already: in another company a picture can
-        differ in its last bits.
+        turn: number of the generator. turns: how many generators take turns.
+        The batches do not depend on which images exist already, since a picture that is drawn
+        beside others can differ in its last bits.
         """
         indices = range(turn, max(self.counts), turns)
         places = [
@@ -81,15 +90,18 @@ def generate_images(
     seed: int,
     device: str = "auto",
 ) -> Manifest:
-    """Draw `counts[label]` images of every class into `out`, and record each.
+    """Draw images of every class into a folder and record each in the manifest.
 
+    classes: the classes. prompts: of each class; image i takes prompt i modulo their number.
+    counts: images of each class. out: the folder.
     generator: diffusers text-to-image pipelines, folders or hub ids (`id@revision`), separated by
-        commas; they take turns by image index. Image i of a class has prompt i mod their number.
+        commas; they take turns by image index.
+    settings: of the pipelines. seed: of all images. device: `auto`, or as torch names it.
 
-    A folder with images of the same settings is finished or extended; of more images than asked
-    for, each class's first are used. A missing or changed image is drawn again. Interrupted or
-    not, the images are the same to the bit as long as counts, batch size and machine are;
-    otherwise up to rounding.
+    A folder with images of the same settings is finished or extended. If it has more images than
+    asked for, the first of each class are used. A missing or changed image is drawn again. The
+    images of an interrupted run are the same to the bit if counts, batch size and machine are the
+    same, otherwise up to rounding.
 
     Raises UsageError when `out` was made with other settings, HoldfastError when a pipeline cannot
     be loaded or keeps drawing nothing.
@@ -259,7 +271,11 @@ def _png(picture: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What drawing would cost, from two images of each generator that were not kept."""
+    """What drawing would cost.
+
+    images: how many. seconds_per_image, bytes_per_image: measured on two images of each generator,
+    which are not kept.
+    """
 
     images: int
     seconds_per_image: float
@@ -295,6 +311,7 @@ def estimate(
 ) -> Estimate:
     """Time and disk for `generate_images`, from two images of each generator; nothing is written.
 
+    classes, prompts, counts, generator, settings, seed, device: as for `generate_images`.
     The first image warms up and only the second is timed. Drawn one at a time, they cost a GPU
     more than in batches, so there the estimate is an upper bound. Raises as `generate_images`.
     """

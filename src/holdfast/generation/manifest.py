@@ -24,9 +24,11 @@ MANIFEST, SETTINGS, IMAGES = "manifest.jsonl", "generation.json", "images"
 class GeneratedImage:
     """One generated image.
 
-    class_id, name, index: its class, and its place among the images of that class.
-    seed: of its own random generator; attempt: how many black, flat or NaN images came before it.
+    class_id, name: of its class. index: its number among the images of that class.
+    prompt: its text. seed: of its own random generator.
+    attempt: how many black, flat or NaN images came before it.
     generator, revision: the pipeline, and its commit or the hash of its folder.
+    scheduler, guidance, steps, precision: how it was drawn. width, height: in pixels.
     sha256: of the PNG file.
     """
 
@@ -52,12 +54,16 @@ class GeneratedImage:
         return f"{IMAGES}/{self.class_id}/{self.index:05d}.png"
 
     def to_json(self) -> dict[str, Any]:
+        """Its line of the manifest."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished folder of generated images holds, in label order and then by index."""
+    """The images of a finished folder, in the order of their labels and then of their index.
+
+    folder: where they are. classes: their classes. records: of the images.
+    """
 
     folder: Path
     classes: ClassNames
@@ -65,10 +71,12 @@ class Manifest:
 
     @property
     def paths(self) -> list[Path]:
+        """The files."""
         return [self.folder / record.file for record in self.records]
 
     @property
     def labels(self) -> list[int]:
+        """Of each image, an index into `classes`."""
         order = {class_id: label for label, class_id in enumerate(self.classes.ids)}
         return [order[record.class_id] for record in self.records]
 
@@ -84,9 +92,9 @@ def is_generated(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the images last asked for; a folder may hold more of a class than that.
+    """The manifest of the images that were last asked for; `folder` may hold more of a class.
 
-    Raises HoldfastError when images are still missing.
+    Raises HoldfastError if images are still missing, or if the files are of another version.
     """
     classes = names.read(folder / IMAGES / "classes.json")
     order = {class_id: label for label, class_id in enumerate(classes.ids)}
@@ -110,7 +118,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def read_records(folder: Path) -> list[GeneratedImage]:
-    """All lines of the manifest; one cut short by a kill is left out."""
+    """All lines of the manifest of `folder`; half a line, as a kill may leave one, is left out.
+
+    Raises HoldfastError for lines of another version.
+    """
     lines = read_lines(folder / MANIFEST)
     try:
         return [GeneratedImage(**line) for line in lines]
@@ -119,7 +130,7 @@ def read_records(folder: Path) -> list[GeneratedImage]:
 
 
 def another_version(path: Path) -> HoldfastError:
-    """What to say of a file whose fields are not today's."""
+    """The error for a file `path` that has other fields than this version writes."""
     return HoldfastError(
         f"{path} was written by another version of this program; choose another folder."
     )

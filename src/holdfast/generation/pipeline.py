@@ -25,11 +25,11 @@ FLAT = 2 / 255
 
 
 @dataclass(frozen=True)
-class Source:
+class PipelineSource:
     """A pipeline and the version of it that is used.
 
-    place: a folder, or a hub id; name: what the manifest calls it (a folder's own name, so that
-    it may move); revision: the commit, or a hash of the folder's configuration and weights.
+    place: a folder, or a hub id. name: what the manifest calls it; of a folder its own name, so
+    that it may be moved. revision: the commit, or a hash of the folder's files.
     """
 
     place: str
@@ -42,21 +42,27 @@ class Source:
 
 @dataclass
 class Pipeline:
-    """A loaded diffusers pipeline with its source and its scheduler's name."""
+    """A loaded diffusers pipeline.
 
-    source: Source
+    source: where it is from. run: diffusers' own object.
+    """
+
+    source: PipelineSource
     run: Any
 
     @property
     def scheduler(self) -> str:
+        """The name of its scheduler's class."""
         return type(getattr(self.run, "scheduler", None)).__name__
 
     def draw(
         self, prompts: Sequence[str], seeds: Sequence[int], settings: DrawSettings
     ) -> list[np.ndarray]:
-        """One picture (height, width, 3) in 0..1 for each prompt, each from a generator of its own.
+        """One picture (height, width, 3) in 0..1 for each prompt.
 
-        Raises HoldfastError when memory runs out or the pipeline refuses the settings.
+        prompts: the texts. seeds: of each picture's own random generator. settings: guidance,
+        steps and size. Raises HoldfastError if memory runs out or the pipeline refuses the
+        settings.
         """
         # On the CPU, so that every device starts from the same noise.
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
@@ -83,7 +89,7 @@ class Pipeline:
             ) from None
 
 
-def find(generator: str) -> list[Source]:
+def find(generator: str) -> list[PipelineSource]:
     """The pipelines named in a comma-separated list, pinned but not loaded.
 
     generator: folders, hub ids (`id@revision` pins one) and built-in names.
@@ -97,7 +103,7 @@ def find(generator: str) -> list[Source]:
     return [_find_one(place) for place in places]
 
 
-def _find_one(place: str) -> Source:
+def _find_one(place: str) -> PipelineSource:
     place = builtin.generator(place) or place
     folder = Path(place).expanduser()
     if folder.is_dir():
@@ -105,7 +111,7 @@ def _find_one(place: str) -> Source:
             raise UsageError(
                 f"The folder {place} holds no diffusers pipeline: it lacks a model_index.json."
             )
-        return Source(str(folder), folder.resolve().name, folder_hash(folder))
+        return PipelineSource(str(folder), folder.resolve().name, folder_hash(folder))
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", place) or place.startswith("."):
         raise UsageError(f"The generator {place!r} is no folder here and no hub id (owner/name).")
     from huggingface_hub import hf_hub_download
@@ -116,13 +122,13 @@ def _find_one(place: str) -> Source:
     except Exception as error:
         raise _missing(hub_id, revision, error) from None
     # The cache keeps each commit in snapshots/<commit>/.
-    return Source(hub_id, hub_id, Path(index).parent.name)
+    return PipelineSource(hub_id, hub_id, Path(index).parent.name)
 
 
 def folder_hash(folder: Path) -> str:
-    """12 hex digits over every file below `folder`: its name, size, and both ends of its content.
+    """12 hex digits of a hash over every file below `folder`: name, size, and 1 MiB of each end.
 
-    Both ends (1 MiB each) tell two trainings of one architecture apart without reading gigabytes.
+    The ends differ between two trainings of one architecture, and gigabytes need not be read.
     """
     end = 2**20
     digest = hashlib.sha256()
@@ -140,8 +146,11 @@ def folder_hash(folder: Path) -> str:
 
 
 @contextmanager
-def loaded(source: Source, device: torch.device, precision: str) -> Iterator[Pipeline]:
-    """A pipeline on `device`, freed at the end, so that two are never in memory at once."""
+def loaded(source: PipelineSource, device: torch.device, precision: str) -> Iterator[Pipeline]:
+    """Load the pipeline `source` on `device`; its memory is freed at the end.
+
+    precision: `fp32`, `fp16` or `bf16`. Raises HoldfastError if it cannot be fetched or loaded.
+    """
     pipeline = Pipeline(source, _load(source, device, precision))
     try:
         yield pipeline
@@ -152,7 +161,7 @@ def loaded(source: Source, device: torch.device, precision: str) -> Iterator[Pip
             torch.cuda.empty_cache()
 
 
-def _load(source: Source, device: torch.device, precision: str) -> Any:
+def _load(source: PipelineSource, device: torch.device, precision: str) -> Any:
     from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -211,9 +220,9 @@ def _quiet() -> Iterator[None]:
 
 
 def flaw(picture: np.ndarray) -> str | None:
-    """What is wrong with a picture (height, width, 3) in 0..1: NaN, black, flat; or None.
+    """What is wrong with a `picture` (height, width, 3) in 0..1: NaN, black, flat; or None.
 
-    Half precision overflows into NaN, and safety checkers replace what they suspect by black.
+    Half precision can overflow into NaN, and safety checkers replace pictures by black ones.
     """
     if not np.isfinite(picture).all():
         return "not a number"
@@ -223,7 +232,11 @@ def flaw(picture: np.ndarray) -> str | None:
 
 
 def pick(device: str, precision: str) -> tuple[torch.device, str]:
-    """The device and precision behind `auto`; UsageError for what this machine cannot do."""
+    """The device and the precision to draw with, without `auto`.
+
+    device: `auto`, or as torch names it. precision: `auto`, `fp32`, `fp16` or `bf16`.
+    Raises UsageError for what this machine cannot do.
+    """
     chosen = pick_device(device)
     if precision == "auto":
         precision = "fp16" if chosen.type == "cuda" else "fp32"

@@ -25,7 +25,7 @@ from holdfast.models.tower import Tower, read_weights, write_weights
 from holdfast.names import ClassNames
 
 ABOUT, HEAD = "classifier.json", "head.safetensors"
-SHOWN = 5  # names of classes in a classifier's own text
+NAMES_SHOWN = 5  # names of classes in a classifier's own text
 
 
 class Head(nn.Linear):
@@ -48,7 +48,7 @@ def text_head(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Head:
     """The zero-shot classifier: per class the normalised mean of its prompts' embeddings, times
     exp(logit_scale); bias 0 (a logit bias, as SigLIP has, is the same for all classes).
 
-    prompts: those of each class, in the order of the classes.
+    clip: the model. prompts: those of each class, in the order of the classes.
     """
     flat = encode_text(clip, [prompt for group in prompts for prompt in group])
     return head_of(class_means(flat, [len(group) for group in prompts]), clip.logit_scale)
@@ -114,7 +114,9 @@ class Classifier(nn.Module):
     def _facts(self) -> dict[str, str]:
         """What there is to say about it: model, classes, method and alpha if known, device."""
         count = len(self.names)
-        some = ", ".join(map(repr, self.names[:SHOWN])) + (", ..." if count > SHOWN else "")
+        some = ", ".join(map(repr, self.names[:NAMES_SHOWN])) + (
+            ", ..." if count > NAMES_SHOWN else ""
+        )
         about = self.about
         facts = {"model": str(about.get("model") or about.get("student") or self.tower.name)}
         facts["classes"] = f"{count} ({some})"
@@ -144,7 +146,7 @@ class Classifier(nn.Module):
     ) -> tuple[
         Float[Tensor, "n dim"], Float[Tensor, "n classes"], Int[Tensor, " n"], Int[Tensor, " n"]
     ]:
-        """Embeddings, logits, labels and indices of all images, on the CPU.
+        """Embeddings, logits, labels and indices of the images of all `batches`, on the CPU.
 
         Raises HoldfastError if there are none.
         """

@@ -157,7 +157,11 @@ def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, An
 def missing_clip(
     name: str, pretrained: str, schema: str | None, tag: dict[str, Any], error: Exception
 ) -> str:
-    """One sentence on weights that could not be loaded, with the command that fetches them."""
+    """One sentence on weights that could not be loaded, with the command that fetches them.
+
+    name, pretrained: as open_clip takes them. schema: `local-dir`, `hf-hub`, or None for an
+    architecture. tag: open_clip's entry for the weights. error: why they could not be loaded.
+    """
     reason = " ".join(str(error).split())[:200].rstrip(".")
     place = tag.get("hf_hub", "") if schema is None else name.split(":", 1)[1]
     repository = "/".join(place.split("/")[:2])  # a tag may name a file after it

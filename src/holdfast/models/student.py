@@ -27,8 +27,10 @@ from holdfast.models.tower import Transform, read_weights, write_weights
 class Student(nn.Module):
     """A vision backbone and its projection into the teacher's embedding space.
 
-    Batch normalisation keeps its statistics while training, as the paper does: the batches of a
-    few domains would replace those of the pre-training.
+    backbone: images -> features (batch, width). projection: features -> embeddings (batch, dim);
+    an identity if there is none.
+    Batch normalisation keeps its statistics while training, as in the paper: the batches of a few
+    domains would replace those of the pre-training.
     """
 
     def __init__(self, backbone: nn.Module, projection: nn.Module) -> None:
@@ -41,7 +43,7 @@ class Student(nn.Module):
         return self.projection(self.backbone(images))
 
     def train(self, mode: bool = True) -> Student:
-        """Training mode for all but batch normalisation."""
+        """Set training `mode` for all modules but batch normalisation."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -177,7 +179,10 @@ def check_student(name: str, pretrained: bool) -> None:
 
 
 def missing_student(name: str, error: Exception) -> str:
-    """One sentence on a student that could not be loaded, with the command that fetches it."""
+    """One sentence on a student that could not be loaded, with the command that fetches it.
+
+    name: as timm takes it. error: why it could not be loaded.
+    """
     import timm
 
     reason = " ".join(str(error).split())[:200].rstrip(".")
@@ -196,7 +201,10 @@ def missing_student(name: str, error: Exception) -> str:
 
 
 def load_student_folder(folder: Path, device: str = "auto") -> StudentTower:
-    """The tower that `StudentTower.save` wrote to `folder`."""
+    """The tower that `StudentTower.save` wrote to `folder`, in evaluation mode.
+
+    device: `auto`, or as torch names it. Raises HoldfastError for files that cannot be read.
+    """
     tower = load_student(f"local-dir:{folder}", None, device=device)
     if (folder / PROJECTION).exists():
         weights = read_weights(folder / PROJECTION, tower.device)

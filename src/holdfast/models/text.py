@@ -24,7 +24,7 @@ def encode_text(
 ) -> Float[Tensor, "prompts dim"]:
     """Normalised text embeddings in float32, on the model's device, without a graph.
 
-    prompts: in the order of the rows; equal ones are encoded once.
+    clip: the model. prompts: in the order of the rows; equal ones are encoded once.
     batch_size: prompts at once.
     """
     unique = list(dict.fromkeys(prompts))
@@ -61,9 +61,11 @@ def text_features(
 ) -> Float[Tensor, "prompts dim"]:
     """Normalised embeddings of tokens in float32, on the model's device.
 
-    tokens: as the tokenizer gives them. They are cut right after the last end of a prompt where
-    what follows cannot matter: with a causal mask, and pooling at that end. Other towers (SigLIP's)
-    see the whole context. On a CPU a few long prompts among short ones are encoded apart from them.
+    model: open_clip's. tokens: as the tokenizer gives them.
+
+    They are cut right after the last end of a prompt where what follows cannot matter: with a
+    causal mask, and pooling at that end. Other towers (SigLIP's) see the whole context. On a CPU a
+    few long prompts among short ones are encoded apart from them.
     """
     place = model.logit_scale.device
     lengths = prompt_lengths(model, tokens)
@@ -105,7 +107,10 @@ def _encode(model: Any, shortened: dict[str, Tensor], tokens: Tensor) -> Tensor:
 def prompt_lengths(
     model: Any, tokens: Int[Tensor, "prompts context"]
 ) -> Int[Tensor, " prompts"] | None:
-    """Tokens up to the end of each prompt; none if the text tower looks further than that."""
+    """Number of tokens up to the end of each prompt; None if the text tower looks further.
+
+    model: open_clip's. tokens: as the tokenizer gives them.
+    """
     tower = model.text if hasattr(model, "text") else model
     causal = isinstance(getattr(tower, "attn_mask", None), Tensor)
     if not causal or getattr(tower, "cls_emb", None) is not None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from holdfast.data.batches import Transform
 from holdfast.errors import HoldfastError
 from holdfast.files import atomic_write
-
-Transform = Callable[[Image.Image], Tensor]
 
 
 @runtime_checkable
@@ -41,11 +38,12 @@ class Tower(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path) -> None:
+        """Write the weights and what is needed to load them again to `folder`."""
 
 
 def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name, on `device`.
+    """The tensors of the safetensors file `path` by name, on `device`.
 
     Raises HoldfastError if the file cannot be read as one.
     """
@@ -58,7 +56,7 @@ def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Te
 
 
 def write_weights(module: nn.Module, path: Path) -> None:
-    """Write the parameters and buffers of `module` as a safetensors file, atomically."""
+    """Write the parameters and buffers of `module` as the safetensors file `path`, atomically."""
     tensors = {name: t.detach().contiguous() for name, t in module.state_dict().items()}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary)

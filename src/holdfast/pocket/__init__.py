@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.errors import HoldfastError, UsageError
 
-from .tasks import TASKS, write_task
+from .tasks import DATASETS, write_task
 
 WEIGHTS = Path(__file__).parent / "weights"
 MODELS = {
@@ -37,4 +37,4 @@ def path(model: str) -> Path:
     return folder
 
 
-__all__ = ["MODELS", "STUDENTS", "TASKS", "WEIGHTS", "path", "write_task"]
+__all__ = ["DATASETS", "MODELS", "STUDENTS", "WEIGHTS", "path", "write_task"]

@@ -162,7 +162,7 @@ _SYNONYMS = {
 }
 
 
-def readable(family: str, name: str) -> str:
+def readable_name(family: str, name: str) -> str:
     """The class name as it stands in a prompt."""
     return f"letter {name}" if family == "letters" else name
 

@@ -22,7 +22,7 @@ from holdfast.settings import Optimisation
 from holdfast.train import fit
 
 from .corpus import Corpus
-from .saving import half, save_tensors
+from .saving import half, save_weights
 from .shuffle import Shuffled
 from .tokenizer import CONTEXT, encode
 
@@ -30,7 +30,7 @@ WIDTH = 128
 BATCH, STEPS = 256, 1800
 HIDDEN = 0.5  # share of the patches left out of a training step, as in FLIP: half the work
 MEAN, STD = (0.55, 0.55, 0.53), (0.3, 0.29, 0.29)
-OPTIMISATION = Optimisation(
+CLIP_OPTIMISATION = Optimisation(
     learning_rate=1e-3, weight_decay=0.1, warmup_steps=150, clip_norm=1.0, precision="bf16"
 )
 
@@ -54,12 +54,12 @@ def config(vocabulary: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def build(vocabulary: int) -> CLIP:
+def build_clip(vocabulary: int) -> CLIP:
     """A new, untrained model."""
     return CLIP(**config(vocabulary)["model_cfg"], output_dict=True)
 
 
-def normalised(pictures: NDArray[np.uint8]) -> Tensor:
+def scaled_pixels(pictures: NDArray[np.uint8]) -> Tensor:
     """(n, 32, 32, 3) bytes -> (n, 3, 32, 32), as the model's own preprocessing gives them."""
     x = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 255
     return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
@@ -82,12 +82,12 @@ def train_clip(
 ) -> None:
     """Train from scratch and write the open_clip folder `out`, every 400 steps and at the end."""
     torch.manual_seed(seed)
-    model = build(len(tokenizer))
+    model = build_clip(len(tokenizer))
     model.visual.patch_dropout = PatchDropout(HIDDEN)  # no part of the saved configuration
     tokens = torch.from_numpy(encode(tokenizer, data.captions))
 
     def batch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        return normalised(data.pictures[index]), tokens[index]
+        return scaled_pixels(data.pictures[index]), tokens[index]
 
     def after_step(step: int, model: CLIP) -> None:
         with torch.no_grad():
@@ -101,7 +101,7 @@ def train_clip(
             model,
             batches,
             contrastive,
-            OPTIMISATION,
+            CLIP_OPTIMISATION,
             seed=seed,
             after_step=after_step,
             label="clip",
@@ -113,10 +113,10 @@ def save_clip(model: CLIP, tokenizer: CLIPTokenizer, out: Path) -> None:
     """Write the open_clip folder `out`: configuration, tokenizer and half-precision weights."""
     tokenizer.save_pretrained(out)
     write_json(out / "open_clip_config.json", config(len(tokenizer)))
-    save_tensors(half(model.state_dict()), out / "open_clip_model.safetensors")
+    save_weights(half(model.state_dict()), out / "open_clip_model.safetensors")
 
 
-def load_clip(folder: Path) -> CLIP:
+def read_clip(folder: Path) -> CLIP:
     """The trained model, in evaluation mode."""
     model, _ = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     return model.eval()

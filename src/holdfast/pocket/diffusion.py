@@ -28,9 +28,9 @@ from holdfast.files import write_json
 from holdfast.settings import Optimisation, Precision
 from holdfast.train import fit
 
-from .clip import WIDTH, load_clip
+from .clip import WIDTH, read_clip
 from .corpus import Corpus
-from .saving import half, save_tensors
+from .saving import half, save_weights
 from .shuffle import Shuffled
 from .tokenizer import CONTEXT, encode, load_tokenizer
 from .vae import encoded, load_vae
@@ -41,14 +41,16 @@ BATCH = 96
 ROUNDS: tuple[tuple[int, Precision], ...] = ((3500, "fp32"), (1800, "bf16"), (7500, "bf16"))
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
 DECAY = 0.999  # of the running average of the weights, which is what is saved
-OPTIMISATION = Optimisation(learning_rate=1e-3, weight_decay=0.01, warmup_steps=200, clip_norm=1.0)
+UNET_OPTIMISATION = Optimisation(
+    learning_rate=1e-3, weight_decay=0.01, warmup_steps=200, clip_norm=1.0
+)
 NOISE: dict[str, Any] = {
     "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2",
     "prediction_type": "v_prediction",
 }  # fmt: skip
 
 
-def build() -> UNet2DConditionModel:
+def build_unet() -> UNet2DConditionModel:
     """A new, untrained model of 2 M parameters."""
     return UNet2DConditionModel(
         sample_size=8,
@@ -100,7 +102,7 @@ def text_encoder(clip: CLIP, tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 @torch.no_grad()
-def read(model: CLIPTextModel, tokens: Tensor, batch: int = 512) -> Tensor:
+def read_text(model: CLIPTextModel, tokens: Tensor, batch: int = 512) -> Tensor:
     """Token ids (n, CONTEXT) -> what the UNet attends to (n, CONTEXT, WIDTH)."""
     return torch.cat([model(chunk).last_hidden_state for chunk in tokens.split(batch)])
 
@@ -118,7 +120,7 @@ class Average:
         now = module.state_dict()
         torch._foreach_lerp_(list(self.weights.values()), list(now.values()), 1 - decay)
         if step % 1000 == 999:
-            save_tensors(half(self.weights), self.file)
+            save_weights(half(self.weights), self.file)
 
 
 def train_diffusion(data: Corpus, cache: Path, weights: Path, seed: int = 2) -> None:
@@ -126,13 +128,13 @@ def train_diffusion(data: Corpus, cache: Path, weights: Path, seed: int = 2) -> 
     torch.manual_seed(seed)
     out = weights / "diffusion"
     tokenizer = load_tokenizer(weights / "clip")
-    reader = text_encoder(load_clip(weights / "clip"), tokenizer)
+    reader = text_encoder(read_clip(weights / "clip"), tokenizer)
     vae = load_vae(out / "vae")
     latents = _latents(cache, vae, data) * vae.config.scaling_factor
     distinct, place = np.unique(["", *data.captions], return_inverse=True)
-    words = read(reader, torch.from_numpy(encode(tokenizer, distinct.tolist())))
+    words = read_text(reader, torch.from_numpy(encode(tokenizer, distinct.tolist())))
     nothing, which = int(place[0]), torch.from_numpy(place[1:])
-    noising, unet = DDPMScheduler(**NOISE), build()
+    noising, unet = DDPMScheduler(**NOISE), build_unet()
     unet.save_config(out / "unet")
     save_around(reader, tokenizer, out)
 
@@ -160,21 +162,21 @@ def train_diffusion(data: Corpus, cache: Path, weights: Path, seed: int = 2) -> 
                     unet,
                     batches,
                     denoising,
-                    replace(OPTIMISATION, precision=precision),
+                    replace(UNET_OPTIMISATION, precision=precision),
                     seed=seed + 100 * (number - 1),
                     after_step=average.update,
                     label=f"diffusion, round {number} of {len(ROUNDS)}",
                 )
-            save_tensors(half(average.weights), done)
+            save_weights(half(average.weights), done)
         unet.load_state_dict(load_file(done))
-        save_tensors(half(unet.state_dict()), shown)
+        save_weights(half(unet.state_dict()), shown)
 
 
 def _latents(cache: Path, vae: AutoencoderKL, data: Corpus) -> Tensor:
     """Latents of the whole corpus (n, 8, 8, 8), computed once."""
     file = cache / "latents.safetensors"
     if not file.exists():
-        save_tensors({"latents": encoded(vae, data.pictures)}, file)
+        save_weights({"latents": encoded(vae, data.pictures)}, file)
     return load_file(file)["latents"]
 
 
@@ -183,7 +185,7 @@ def save_around(reader: CLIPTextModel, tokenizer: CLIPTokenizer, out: Path) -> N
     tokenizer.save_pretrained(out / "tokenizer")
     reader.config.dtype = "float32"  # else transformers computes in the half precision of the file
     reader.config.save_pretrained(out / "text_encoder")
-    save_tensors(half(reader.state_dict()), out / "text_encoder" / "model.safetensors")
+    save_weights(half(reader.state_dict()), out / "text_encoder" / "model.safetensors")
     DPMSolverMultistepScheduler(
         **NOISE, timestep_spacing="trailing", steps_offset=1
     ).save_pretrained(out / "scheduler")

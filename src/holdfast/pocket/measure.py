@@ -24,12 +24,12 @@ from transformers import CLIPTokenizer
 from holdfast.files import read_json, read_lines, sha256, write_json, write_text
 
 from . import STUDENTS, WEIGHTS, clip, diffusion, vae
-from .captions import readable
+from .captions import readable_name
 from .card import as_text
-from .clip import load_clip, normalised
+from .clip import read_clip, scaled_pixels
 from .corpus import SHARES, SIZE
-from .student import FAMILIES, LABELS, RECIPES, load_student
-from .tasks import TASKS, picture, real_digits
+from .student import FAMILIES, LABELS, RECIPES, read_student
+from .tasks import DATASETS, picture, real_digits
 from .tokenizer import encode, load_tokenizer
 from .train import TIMES
 from .vae import load_vae, scaled
@@ -50,10 +50,10 @@ def task_pictures(task: str, per_class: int) -> Pictures:
 
 def prompts(family: str) -> list[str]:
     """One prompt for each class of a family."""
-    return [PROMPT.format(readable(family, name)) for name in CLASSES[family]]
+    return [PROMPT.format(readable_name(family, name)) for name in CLASSES[family]]
 
 
-class ZeroShot:
+class ZeroShotJudge:
     """The CLIP as a classifier of pictures by prompts."""
 
     def __init__(self, model: CLIP, tokenizer: CLIPTokenizer) -> None:
@@ -65,7 +65,7 @@ class ZeroShot:
         text = self.model.encode_text(
             torch.from_numpy(encode(self.tokenizer, texts)), normalize=True
         )
-        chunks = normalised(pictures).split(256)
+        chunks = scaled_pixels(pictures).split(256)
         image = torch.cat([self.model.encode_image(chunk, normalize=True) for chunk in chunks])
         return (image @ text.T).argmax(dim=1)
 
@@ -73,20 +73,20 @@ class ZeroShot:
         """Share of pictures that are nearest to the text of their own class, in percent."""
         classes, per_class = pictures.shape[:2]
         guess = self.predict(pictures.reshape(-1, *pictures.shape[2:]), texts)
-        return percent(guess == torch.arange(classes).repeat_interleave(per_class))
+        return in_percent(guess == torch.arange(classes).repeat_interleave(per_class))
 
 
-def percent(right: Tensor) -> float:
+def in_percent(right: Tensor) -> float:
     """The share of true values."""
     return round(100 * right.float().mean().item(), 1)
 
 
-def zero_shot(judge: ZeroShot, per_class: int = 60) -> dict[str, Any]:
+def zero_shot(judge: ZeroShotJudge, per_class: int = 60) -> dict[str, Any]:
     """Accuracy by task on downstream pictures, and by family on pictures like those trained on."""
-    families = [task.partition("/")[0] for task in TASKS]
+    families = [task.partition("/")[0] for task in DATASETS]
     far = {
         task: judge.accuracy(task_pictures(task, per_class), prompts(family))
-        for task, family in zip(TASKS, families, strict=True)
+        for task, family in zip(DATASETS, families, strict=True)
     }
     near = {}
     for family, names in CLASSES.items():
@@ -96,7 +96,7 @@ def zero_shot(judge: ZeroShot, per_class: int = 60) -> dict[str, Any]:
         ]
         near[family] = judge.accuracy(np.array(seen), prompts(family))
     chance = {
-        task: round(100 / len(CLASSES[f]), 1) for task, f in zip(TASKS, families, strict=True)
+        task: round(100 / len(CLASSES[f]), 1) for task, f in zip(DATASETS, families, strict=True)
     }
     return {"downstream": far, "as in pre-training, unseen seeds": near, "chance": chance}
 
@@ -129,7 +129,7 @@ def generate(
     return whole.reshape(len(texts), per_text, *whole.shape[1:])
 
 
-def generated(judge: ZeroShot, weights: Path, per_class: int = 10) -> dict[str, Any]:
+def generated(judge: ZeroShotJudge, weights: Path, per_class: int = 10) -> dict[str, Any]:
     """How often the CLIP sees in a drawn picture what was asked for, by family; and the speed."""
     pipeline = load_pipeline(weights / "diffusion")
     begun, agreement, count = time.perf_counter(), {}, 0
@@ -149,7 +149,7 @@ def generated(judge: ZeroShot, weights: Path, per_class: int = 10) -> dict[str, 
 @torch.inference_mode()
 def student_accuracy(folder: Path, per_class: int = 60) -> dict[str, float]:
     """A student's own 72-way classifier, downstream (val); things as photos."""
-    model, result = load_student(folder), {}
+    model, result = read_student(folder), {}
     for family in FAMILIES:
         task = "things/photo" if family == "things" else family
         pictures = task_pictures(task, per_class)
@@ -157,7 +157,7 @@ def student_accuracy(folder: Path, per_class: int = 60) -> dict[str, float]:
         logits = torch.cat(
             [model(chunk) for chunk in scaled(pictures.reshape(-1, 32, 32, 3)).split(256)]
         )
-        result[family] = percent(logits.argmax(dim=1) == labels.repeat_interleave(per_class))
+        result[family] = in_percent(logits.argmax(dim=1) == labels.repeat_interleave(per_class))
     return result
 
 
@@ -166,7 +166,7 @@ def reconstruction_error(weights: Path) -> float:
     """Mean absolute error of the autoencoder on unseen pictures, in 8-bit steps."""
     model = load_vae(weights / "diffusion" / "vae")
     x = scaled(
-        np.concatenate([task_pictures(task, 4)[:, :4].reshape(-1, 32, 32, 3) for task in TASKS])
+        np.concatenate([task_pictures(task, 4)[:, :4].reshape(-1, 32, 32, 3) for task in DATASETS])
     )
     y = model.decode(model.encode(x).latent_dist.mean).sample.clamp(-1, 1)
     return round((y - x).abs().mean().item() * 127.5, 2)
@@ -215,7 +215,7 @@ def training_times(weights: Path, cache: Path) -> dict[str, dict[str, int]]:
 
 def card(weights: Path, cache: Path) -> dict[str, Any]:
     """Everything that is worth knowing about the models in `weights`."""
-    judge = ZeroShot(load_clip(weights / "clip"), load_tokenizer(weights / "clip"))
+    judge = ZeroShotJudge(read_clip(weights / "clip"), load_tokenizer(weights / "clip"))
     packages = ("torch", "open_clip_torch", "diffusers", "transformers", "timm", "numpy", "pillow")
     training = {
         "clip": {"seed": 0, "batch": clip.BATCH, "steps": clip.STEPS},

@@ -19,7 +19,7 @@ def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+def save_weights(tensors: dict[str, Tensor], path: Path) -> None:
     """Write a safetensors file, atomically."""
     with atomic_write(path) as temporary:
         save_file(

@@ -20,7 +20,7 @@ from holdfast.settings import Optimisation
 from holdfast.train import fit
 
 from .corpus import Corpus
-from .saving import half, save_tensors
+from .saving import half, save_weights
 from .shuffle import Shuffled
 from .vae import scaled
 from .world import CLASSES, Scene
@@ -62,7 +62,7 @@ RECIPES = {
 }
 
 
-def build(recipe: Recipe) -> nn.Module:
+def build_student(recipe: Recipe) -> nn.Module:
     """A new, untrained model."""
     model: nn.Module = timm.create_model(
         recipe.architecture, num_classes=len(LABELS), **recipe.shape
@@ -85,7 +85,7 @@ def train_student(data: Corpus, name: str, out: Path) -> None:
     """Train one of `RECIPES` from scratch; write the timm folder `out`."""
     recipe = RECIPES[name]
     torch.manual_seed(recipe.seed)
-    model = build(recipe)
+    model = build_student(recipe)
     chosen = np.array([i for i, scene in enumerate(data.scenes) if taught(scene)])
     names = [f"{data.scenes[i].family}/{data.scenes[i].name}" for i in chosen]
     labels = torch.tensor([LABELS.index(name) for name in names])
@@ -127,10 +127,10 @@ def save_student(model: Any, recipe: Recipe, out: Path) -> None:
             "model_args": recipe.shape,
         },
     )
-    save_tensors(half(model.state_dict()), out / "model.safetensors")
+    save_weights(half(model.state_dict()), out / "model.safetensors")
 
 
-def load_student(folder: Path) -> nn.Module:
+def read_student(folder: Path) -> nn.Module:
     """The trained model, in evaluation mode."""
     model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
     return model.eval()

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from holdfast.builtin import Split
 from holdfast.errors import UsageError, did_you_mean
 from holdfast.files import write_json
 
-from .captions import readable
+from .captions import readable_name
 from .world import CLASSES, NUMBERS, SIDE, SPACES, STYLES, draw
 
-Split = Literal["train", "val", "test", "all"]
-TASKS = ("digits", "textures", "letters", "shapes", "things", *(f"things/{s}" for s in STYLES))
+DATASETS = ("digits", "textures", "letters", "shapes", "things", *(f"things/{s}" for s in STYLES))
 _TRAIN_SHARE = 0.4  # of the real digits, class by class
 
 
 def write_task(
     task: str, root: Path, per_class: int | None = None, seed_split: Split = "test"
 ) -> dict[str, str]:
-    """Write `root/<class folder>/<n>.png`, then `root/classes.json`: {folder: readable name}.
+    """Write `root/<class folder>/<n>.png`, then `root/classes.json`: {folder: readable_name name}.
 
-    task: one of TASKS. `things` is painted mostly as photos, `things/<style>` in one style.
+    task: one of DATASETS. `things` is painted mostly as photos, `things/<style>` in one style.
         `digits` are real: scikit-learn's 1,797, which no part of the pocket world was trained on.
     per_class: pictures per class; none is all there are for `digits`, and 100 for the others.
     seed_split: pictures of different splits have nothing in common. `digits` has train (40 %) and
         test (60 %), and `all`; the other tasks have train, val and test.
     """
-    if task not in TASKS:
+    if task not in DATASETS:
         raise UsageError(
-            f"There is no pocket task {task!r}{did_you_mean(task, TASKS)}; choose from {TASKS}."
+            f"There is no pocket task {task!r}{did_you_mean(task, DATASETS)}; choose from "
+            f"{', '.join(DATASETS)}."
         )
     family = task.partition("/")[0]
-    folders = {_folder(family, name): readable(family, name) for name in CLASSES[family]}
+    folders = {_folder(family, name): readable_name(family, name) for name in CLASSES[family]}
     pictures = real_digits(seed_split) if task == "digits" else None
     for position, (folder, name) in enumerate(zip(folders, CLASSES[family], strict=True)):
         if pictures is not None:
@@ -56,7 +56,7 @@ def picture(task: str, name: str, split: Split, index: int) -> NDArray[np.uint8]
     if split not in ("train", "val", "test"):
         raise UsageError(f"Task {task!r} has no split {split!r}: choose train, val or test.")
     family, _, style = task.partition("/")
-    seed = (SPACES[split], TASKS.index(task), CLASSES[family].index(name), index)
+    seed = (SPACES[split], DATASETS.index(task), CLASSES[family].index(name), index)
     if task == "things" and index % 5 != 4:  # every fifth in any style
         style = "photo"
     return draw(family, name, seed, far=True, style=style)[0]

@@ -13,8 +13,8 @@ from PIL import Image
 from .paint import SIDE, Look, Picture, any_colour, smooth
 
 Field = NDArray[np.floating[Any]]
-FINE = 2  # supersampling
-_V, _U = np.mgrid[0 : SIDE * FINE, 0 : SIDE * FINE] / FINE  # pixels
+SUPERSAMPLING = 2  # supersampling
+_V, _U = np.mgrid[0 : SIDE * SUPERSAMPLING, 0 : SIDE * SUPERSAMPLING] / SUPERSAMPLING  # pixels
 
 
 def _fract(x: Field) -> Field:
@@ -22,7 +22,7 @@ def _fract(x: Field) -> Field:
 
 
 def _cloud(r: Generator, cells: int) -> Field:
-    return np.kron(smooth(r, cells), np.ones((FINE, FINE)))
+    return np.kron(smooth(r, cells), np.ones((SUPERSAMPLING, SUPERSAMPLING)))
 
 
 def _stripes(u: Field, v: Field, r: Generator) -> Field:
@@ -143,4 +143,4 @@ def texture(name: str, r: Generator, look: Look, far: bool) -> Picture:
         )
         picture = picture * (0.75 + 0.5 * _cloud(r, 4)[..., None])
     image = (np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    return np.asarray(Image.fromarray(image).reduce(FINE)) / 255.0
+    return np.asarray(Image.fromarray(image).reduce(SUPERSAMPLING)) / 255.0

@@ -49,7 +49,7 @@ def diffusion(cache: Path) -> None:
     train_diffusion(corpus(cache), cache, WEIGHTS)
 
 
-def student(name: str, cache: Path) -> None:
+def students(name: str, cache: Path) -> None:
     """Train one of the supervised students."""
     from .student import train_student
 
@@ -59,7 +59,7 @@ def student(name: str, cache: Path) -> None:
 TIMES = "times.jsonl"  # one line for each step that was run, read by `measure`
 STEPS: dict[str, Callable[[Path], None]] = {
     **{step.__name__: step for step in (tokenizer, clip, vae, diffusion)},
-    **{name: partial(student, name) for name in STUDENTS.values()},
+    **{name: partial(students, name) for name in STUDENTS.values()},
 }
 
 

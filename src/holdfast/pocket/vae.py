@@ -16,17 +16,17 @@ from holdfast.settings import Optimisation
 from holdfast.train import fit
 
 from .corpus import Corpus
-from .saving import half, save_tensors
+from .saving import half, save_weights
 from .shuffle import Shuffled
 
 BATCH, STEPS = 32, 4000
 EDGES, DIVERGENCE = 0.5, 1e-4
-OPTIMISATION = Optimisation(
+VAE_OPTIMISATION = Optimisation(
     learning_rate=2e-3, weight_decay=0.0, warmup_steps=100, clip_norm=1.0, precision="bf16"
 )
 
 
-def build() -> AutoencoderKL:
+def build_vae() -> AutoencoderKL:
     """A new, untrained model of 0.4 M parameters."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -55,7 +55,7 @@ def reconstruction(model: AutoencoderKL, pictures: Tensor) -> Iterator[dict[str,
 def train_vae(data: Corpus, out: Path, seed: int = 1) -> None:
     """Train from scratch; write the diffusers folder `out`."""
     torch.manual_seed(seed)
-    model = build()
+    model = build_vae()
 
     def batch(index: NDArray[np.int64]) -> Tensor:
         return scaled(data.pictures[index])
@@ -70,7 +70,7 @@ def train_vae(data: Corpus, out: Path, seed: int = 1) -> None:
             model,
             batches,
             reconstruction,
-            OPTIMISATION,
+            VAE_OPTIMISATION,
             seed=seed,
             after_step=after_step,
             label="vae",
@@ -90,7 +90,7 @@ def save_vae(model: AutoencoderKL, data: Corpus, out: Path) -> None:
     factor = 1 / encoded(model, data.pictures[:2048]).std().item()
     model.register_to_config(scaling_factor=factor)
     model.save_config(out)
-    save_tensors(half(model.state_dict()), out / "diffusion_pytorch_model.safetensors")
+    save_weights(half(model.state_dict()), out / "diffusion_pytorch_model.safetensors")
 
 
 def load_vae(folder: Path) -> AutoencoderKL:

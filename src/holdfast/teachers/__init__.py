@@ -22,9 +22,11 @@ __all__ = [
 
 
 def open_teacher(settings: TeacherSettings, device: str = "auto") -> Teacher:
-    """The teacher that `settings.teacher` names: an address, `file:PATH`, or an open_clip model.
+    """The teacher that `settings.teacher` names: an address, `file:PATH`, or a model.
 
-    Raises UsageError for a file or model that is not there; a service is asked when it is needed.
+    settings: of the teacher. device: of a local model, `auto` or as torch names it.
+    Raises UsageError for a file or model that does not exist. A service is not asked before its
+    answers are needed.
     """
     place = settings.teacher
     if place.startswith(("http://", "https://")):

@@ -1,4 +1,4 @@
-"""A teacher that is a file: embeddings that somebody computed before.
+"""A teacher that is a file: embeddings that were computed before.
 
 One safetensors file with two tensors of any floating type and the same width:
 
@@ -31,16 +31,17 @@ from torch import Tensor
 
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import atomic_write, sha256
-from holdfast.teachers.teacher import LOGIT_SCALE, normalised
+from holdfast.teachers.teacher import LOGIT_SCALE, unit_rows
 
 if TYPE_CHECKING:
     from holdfast.data.views import View
 
 
 class FileTeacher:
-    """Embeddings of a file, by image content and by the exact text of a prompt.
+    """The embeddings in a file, found by the content of an image and the exact text of a prompt.
 
-    Raises UsageError for a file that is not there or is none of embeddings.
+    path: the file. logit_scale: factor on cosine similarities; None takes the file's own, or 100.
+    Raises UsageError for a file that does not exist or is no file of embeddings.
     """
 
     free = True
@@ -79,9 +80,9 @@ class FileTeacher:
         return f"file {sha256(self.path)}"
 
     def embed_images(self, views: Sequence[View]) -> Tensor:
-        """(views, dim) float32 on the CPU, L2-normalised.
+        """Embeddings of `views`: (views, dim) float32 on the CPU, L2-normalised.
 
-        Raises HoldfastError for a view that the file does not hold.
+        Raises HoldfastError for a view that the file does not have.
         """
         keys = [view.digest if view.parameters is None else view.key for view in views]
         for view, key in zip(views, keys, strict=True):
@@ -96,9 +97,9 @@ class FileTeacher:
         return self._take("images", keys)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """(prompts, dim) float32 on the CPU, L2-normalised.
+        """Embeddings of `prompts`: (prompts, dim) float32 on the CPU, L2-normalised.
 
-        Raises HoldfastError for a prompt that the file does not hold.
+        Raises HoldfastError for a prompt that the file does not have.
         """
         for prompt in prompts:
             if prompt not in self._rows["text"]:
@@ -111,7 +112,7 @@ class FileTeacher:
 
     def _take(self, name: str, keys: Sequence[str]) -> Tensor:
         rows = self._tensors[name][[self._rows[name][key] for key in keys]]
-        return normalised(rows, str(self.path))
+        return unit_rows(rows, str(self.path))
 
 
 def _numbered(text: str) -> dict[str, int]:
@@ -130,13 +131,14 @@ def write_embeddings(
     identity: str,
     logit_scale: float = LOGIT_SCALE,
 ) -> None:
-    """Write a file of embeddings that `file:PATH` names as a teacher.
+    """Write the file of embeddings `path`, which `file:PATH` then names as a teacher.
 
-    digests: SHA-256 of each image file, or `View.key`; images: (n, dim) in their order; prompts:
-    their exact texts, or class names; text: (m, dim); identity: who computed them.
+    digests: SHA-256 of each image file, or `View.key`. images: (n, dim), in their order.
+    prompts: exact texts, or class names. text: (m, dim), in their order.
+    identity: who computed the embeddings. logit_scale: factor on cosine similarities.
 
-    Raises UsageError for shapes that do not match, keys that come twice, and numbers that are not
-    finite.
+    Raises UsageError for shapes that do not match, for keys that come twice, and for numbers that
+    are not finite.
     """
     for name, keys, rows in (("digests", digests, images), ("prompts", prompts, text)):
         if rows.shape != (len(keys), images.shape[-1]):

@@ -30,7 +30,7 @@ from torch import Tensor
 from holdfast.data.folders import sendable
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.settings import TeacherSettings
-from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, normalised
+from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, unit_rows
 
 if TYPE_CHECKING:
     from holdfast.data.views import View
@@ -48,13 +48,15 @@ REPORTED = ("identity", "revision", "root", "backend", "dtype", "embedding_dtype
 class HTTPTeacher:
     """A model of an embedding service.
 
+    settings: address, model, and how often and how long to ask.
     Its identity is the model's name with what `GET {base}/models` says of its weights (`REPORTED`,
     none of which must be there), or with `settings.revision` if that is set. The address is not
     part of it: a service may move, and may change its weights without telling, which only asking
     again for something already answered can show.
 
     Nothing is asked before it is needed. With model, revision and logit_scale set, the service
-    need not run as long as no embedding is asked for.
+    need not run while no embedding is asked for. Raises UsageError if the key in OPENAI_API_KEY
+    cannot be one.
     """
 
     free = False
@@ -74,7 +76,7 @@ class HTTPTeacher:
 
     @cached_property
     def model(self) -> str:
-        """The name that the service knows the model by."""
+        """The service's own name of the model."""
         return self.settings.model or self._about["id"]
 
     @cached_property
@@ -97,16 +99,19 @@ class HTTPTeacher:
         return LOGIT_SCALE
 
     def embed_images(self, views: Sequence[View]) -> Tensor:
-        """(views, dim) float32 on the CPU, L2-normalised; a request for each `batch` of views.
+        """Embeddings of `views`: (views, dim) float32 on the CPU, L2-normalised.
 
-        Raises HoldfastError when the service does not answer, refuses, or answers with something
-        else than finite embeddings of one width.
+        There is a request for each `batch` of views. Raises HoldfastError if the service does not
+        answer, refuses, or answers with something else than finite embeddings of one width.
         """
         with ThreadPoolExecutor() as pool:
             return self._embed("image", views, lambda part: list(pool.map(data_uri, part)))
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """(prompts, dim) float32 on the CPU, L2-normalised. Raises as `embed_images` does."""
+        """Embeddings of `prompts`: (prompts, dim) float32 on the CPU, L2-normalised.
+
+        Raises as `embed_images` does.
+        """
         return self._embed("text", prompts, list)
 
     def _embed(
@@ -117,7 +122,7 @@ class HTTPTeacher:
             part = encode(items[start : start + self.batch])
             body = {"model": self.model, "input": part, "modality": modality}
             answer = self._ask("POST", "embeddings", {**body, "encoding_format": "float"})
-            rows.append(normalised(self._checked(answer, len(part)), f"The teacher at {self.name}"))
+            rows.append(unit_rows(self._checked(answer, len(part)), f"The teacher at {self.name}"))
         return torch.cat(rows)
 
     def _checked(self, answer: Any, count: int) -> Tensor:
@@ -256,7 +261,7 @@ class HTTPTeacher:
 
 
 def data_uri(view: View) -> str:
-    """The picture of a view in a data URI: the file itself where it is that, or PNG.
+    """The picture of `view` as a data URI: the file itself where it shows the same, else PNG.
 
     Raises UnreadableImage.
     """
@@ -271,7 +276,7 @@ def data_uri(view: View) -> str:
 
 
 def retry_after(header: str) -> float:
-    """Seconds that a Retry-After header asks for, a number or a date; 0 if it says nothing."""
+    """Seconds that a Retry-After `header` asks for, as a number or a date; 0 for anything else."""
     try:
         return max(0.0, float(header))
     except ValueError:

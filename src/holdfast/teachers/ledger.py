@@ -14,18 +14,18 @@ from holdfast.files import append_lines
 
 
 class BudgetExhausted(HoldfastError):  # noqa: N818 - reads better where it is caught
-    """More would have to be asked than `max_queries` allows; nothing was sent."""
+    """More queries are needed than `max_queries` allows; nothing was sent."""
 
 
 class Ledger:
     """A file with one JSON line when a request goes out and one when its answer is kept.
 
-    An image or a text is one query. A query counts as spent from the moment before it is sent,
-    since one that was never answered (a kill, a broken line) may have been billed all the same.
-    One that nobody took is withdrawn. A request that a teacher repeats by itself counts once.
+    An image or a text is one query. A query counts as spent just before it is sent, since the
+    service may charge for it even if no answer arrives. A request that the service did not accept
+    is withdrawn. A request that a teacher repeats by itself counts once.
 
-    max_queries: the most that the file may ever reach, over all runs that share it; none is no
-    limit. run: who asks, written beside each request.
+    path: the file. max_queries: the largest sum that the file may reach, over all runs that share
+    it; None is no limit. `run` is the name of the run that asks; it is written beside each request.
     """
 
     def __init__(self, path: Path, max_queries: int | None = None) -> None:
@@ -47,12 +47,12 @@ class Ledger:
 
     @property
     def spent_by_run(self) -> int:
-        """Those of this run, over all its starts."""
+        """Images and texts asked by this run, in all its starts."""
         return self._runs[self.run]
 
     @property
     def unanswered(self) -> int:
-        """Those among them whose answer was lost."""
+        """Images and texts that were asked and whose answer was lost."""
         return sum(map(sum, self._open.values()))
 
     @property
@@ -61,9 +61,10 @@ class Ledger:
         return math.inf if self.max_queries is None else max(0, self.max_queries - self.spent)
 
     def charge(self, images: int = 0, texts: int = 0, purpose: str = "store") -> None:
-        """Write down a request that is about to be sent, durably.
+        """Write down a request that is about to be sent, and sync it.
 
-        Raises BudgetExhausted, and writes nothing, if the budget does not reach for it.
+        images, texts: how many are asked. purpose: `store`, or `spot check`.
+        Raises BudgetExhausted, and writes nothing, if the budget is too small for it.
         """
         if images + texts > self.left:
             raise BudgetExhausted(
@@ -79,7 +80,7 @@ class Ledger:
         self._append({"answered": self._requests - 1})
 
     def withdraw(self) -> None:
-        """Write down that nobody took the last request."""
+        """Write down that the service did not accept the last request."""
         self._append({"withdrawn": self._requests - 1, "run": self.run})
 
     def refresh(self) -> None:

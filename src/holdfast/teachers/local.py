@@ -15,7 +15,7 @@ from torch import Tensor
 
 from holdfast.models.clip import CLIP
 from holdfast.models.text import encode_text
-from holdfast.teachers.teacher import normalised
+from holdfast.teachers.teacher import unit_rows
 
 if TYPE_CHECKING:
     from holdfast.data.views import View
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class LocalTeacher:
     """An open_clip model in float32, with its own preprocessing and tokenizer.
 
-    Safe to use from several threads.
+    clip: the model. batch: images or prompts at once. logit_scale: factor on cosine similarities;
+    None takes the model's own. Several threads may use it at the same time.
     """
 
     free = False  # its queries are counted like a vendor's
@@ -42,10 +43,13 @@ class LocalTeacher:
 
         The model's name is not part of it: a folder that moved holds the same model.
         """
-        return f"open_clip {fingerprint(self.clip)}"
+        return f"open_clip {clip_digest(self.clip)}"
 
     def embed_images(self, views: Sequence[View]) -> Tensor:
-        """(views, dim) float32 on the CPU, L2-normalised."""
+        """Embeddings of `views`: (views, dim) float32 on the CPU, L2-normalised.
+
+        Raises UnreadableImage.
+        """
         rows = []
         with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside Python's lock
             for start in range(0, len(views), self.batch):
@@ -58,21 +62,24 @@ class LocalTeacher:
 
     @torch.no_grad()  # not inference mode: losses are computed with what is returned
     def encode(self, images: Sequence[Tensor]) -> Tensor:
-        """Embeddings (n, dim) of at most `batch` preprocessed images."""
+        """Embeddings (n, dim) of preprocessed `images` (3, height, width), at most `batch` of them.
+
+        Raises HoldfastError for embeddings that are not finite.
+        """
         batch = torch.stack(list(images)).to(self.clip.device)
         with self._turn:
             rows = self.clip.model.encode_image(batch)
-        return normalised(rows, self.name)
+        return unit_rows(rows, self.name)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """(prompts, dim) float32 on the CPU, L2-normalised."""
+        """Embeddings of `prompts`: (prompts, dim) float32 on the CPU, L2-normalised."""
         with self._turn:  # a Hugging Face tokenizer fails when two threads use it at once
             rows = encode_text(self.clip, prompts, self.batch)
-        return normalised(rows, self.name)
+        return unit_rows(rows, self.name)
 
 
-def fingerprint(clip: CLIP) -> str:
-    """Hex SHA-256 of a model's configuration, preprocessing and weights."""
+def clip_digest(clip: CLIP) -> str:
+    """SHA-256 of the configuration, preprocessing and weights of the model `clip`, hexadecimal."""
     digest = hashlib.sha256(json.dumps(clip.config, sort_keys=True, default=str).encode())
     for name, tensor in sorted(clip.model.state_dict().items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -36,14 +36,17 @@ from holdfast.settings import ServeSettings
 from holdfast.teachers.local import LocalTeacher
 
 MAX_TEXT = 4096  # characters; CLIP reads some 77 tokens
-WORKERS = 4  # requests whose images are decoded at the same time
+MAX_DECODING = 4  # requests whose images are decoded at the same time
 CONNECTIONS = 64
 ANY_MODEL = "default/not-specified"  # Infinity's
 BODY_SECONDS = 60.0  # a client may take to send its request
 
 
 class RequestError(Exception):
-    """What is wrong with a request, and the HTTP status that says so."""
+    """What is wrong with a request.
+
+    message: one sentence. status: of HTTP.
+    """
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -53,7 +56,11 @@ class RequestError(Exception):
 def application(
     teacher: LocalTeacher, name: str, settings: ServeSettings, key: str = ""
 ) -> Starlette:
-    """The service of `teacher` under the model name `name`; with a key, for who shows it only."""
+    """The service.
+
+    teacher: the model. name: what clients call it. settings: limits of a request.
+    key: that each client must show; "" is none.
+    """
     limit = int(settings.max_request_mb * 1e6)
     about = {
         "id": name,
@@ -64,7 +71,7 @@ def application(
         "identity": teacher.identity,
         "logit_scale": teacher.logit_scale,
     }
-    workers = anyio.CapacityLimiter(WORKERS)
+    workers = anyio.CapacityLimiter(MAX_DECODING)
 
     async def embeddings(request: Request) -> Response:
         admit(request, key)
@@ -101,21 +108,24 @@ def application(
 
 
 def failure(message: str, status: int) -> Response:
-    """An error in OpenAI's form."""
+    """The response to a failed request, in OpenAI's form.
+
+    message: what is wrong. status: of HTTP.
+    """
     kind = "invalid_request_error" if status < 500 else "server_error"
     error = {"message": message, "type": kind, "param": None, "code": status}
     return JSONResponse({"error": error}, status)
 
 
 def admit(request: Request, key: str) -> None:
-    """Raises RequestError unless the request shows the key."""
+    """Raise RequestError unless the `request` shows the `key`; "" is no key."""
     shown = request.headers.get("authorization", "").encode()
     if key and not hmac.compare_digest(shown, f"Bearer {key}".encode()):
         raise RequestError("a key is needed: Authorization: Bearer KEY", 401)
 
 
 async def receive(request: Request, limit: int) -> bytes:
-    """The request's body. Raises RequestError if it is longer than `limit` bytes, or slow."""
+    """The body of `request`. Raises RequestError if it is longer than `limit` bytes, or slow."""
     body = bytearray()
     with anyio.move_on_after(BODY_SECONDS) as patience:
         async for part in request.stream():
@@ -128,7 +138,11 @@ async def receive(request: Request, limit: int) -> bytes:
 
 
 def embed(teacher: LocalTeacher, name: str, most: int, body: bytes) -> bytes:
-    """The JSON answer to an embeddings request. Raises RequestError for what cannot be answered."""
+    """The JSON answer to an embeddings request.
+
+    teacher: the model. name: what clients call it. most: inputs that a request may have. body: of
+    the request. Raises RequestError for a request that cannot be answered.
+    """
     inputs, modality, encoding = parsed(body, name, most)
     if modality == "text":
         rows = teacher.embed_text(inputs)
@@ -138,7 +152,9 @@ def embed(teacher: LocalTeacher, name: str, most: int, body: bytes) -> bytes:
             # One picture at a time: a small file can decode to a quarter of a gigabyte.
             places = range(start, min(start + teacher.batch, len(inputs)))
             parts.append(
-                teacher.encode([teacher.clip.preprocess(picture(inputs[i], i)) for i in places])
+                teacher.encode(
+                    [teacher.clip.preprocess(decode_input(inputs[i], i)) for i in places]
+                )
             )
         rows = torch.cat(parts)
     encode = packed if encoding == "base64" else Tensor.tolist
@@ -151,7 +167,11 @@ def embed(teacher: LocalTeacher, name: str, most: int, body: bytes) -> bytes:
 
 
 def parsed(body: bytes, name: str, most: int) -> tuple[list[str], str, str]:
-    """Inputs, modality and encoding of an embeddings request. Raises RequestError."""
+    """Inputs, modality and encoding of an embeddings request.
+
+    body: of the request. name: of the model. most: inputs that a request may have.
+    Raises RequestError for anything else.
+    """
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -179,8 +199,11 @@ def parsed(body: bytes, name: str, most: int) -> tuple[list[str], str, str]:
     return inputs, modality, encoding
 
 
-def picture(text: str, place: int) -> Image.Image:
-    """The RGB picture of a base64 input, in a data URI or plain. Raises RequestError."""
+def decode_input(text: str, place: int) -> Image.Image:
+    """The RGB picture in the base64 `text`, a data URI or plain.
+
+    place: number of the input, for messages. Raises RequestError if there is no picture in it.
+    """
     if re.match(r"[a-zA-Z]+://", text):
         raise RequestError(f"input {place} is an address, and none is fetched; send the image data")
     head, comma, data = text.partition(",")
@@ -197,12 +220,15 @@ def picture(text: str, place: int) -> Image.Image:
 
 
 def packed(row: Tensor) -> str:
-    """base64 of the row's numbers as little-endian float32."""
+    """base64 of the numbers of `row` (dim,) as little-endian float32."""
     return base64.b64encode(row.numpy().astype("<f4").tobytes()).decode()
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises UsageError for an address that is taken or not this machine's."""
+    """A socket that listens at `host` and `port`; port 0 takes a free one.
+
+    Raises UsageError for an address that is in use or not this machine's.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -214,7 +240,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def run(service: Starlette, at: socket.socket) -> None:
-    """Serve until an interrupt or a terminate signal; what is being answered is finished first."""
+    """Run `service` at the socket `at` until an interrupt or a terminate signal.
+
+    Requests that are being answered are finished first.
+    """
     config = uvicorn.Config(
         service,
         log_level="warning",

@@ -1,4 +1,4 @@
-"""Embeddings that a teacher gave, kept so that none is asked for twice.
+"""Embeddings of a teacher, stored so that none is asked for twice.
 
 A folder for each teacher, named by a hash of its identity:
 
@@ -8,9 +8,9 @@ A folder for each teacher, named by a hash of its identity:
     ledger.jsonl      what was asked (`Ledger`)
     lock              held by the one process that asks
 
-A request is written to the ledger, sent, and its rows are synced before their keys: a row exists
-once its key does. So a kill costs at most the answer to the one request in flight, which is asked
-again and paid again; what lies behind the last key is cut off by the next process that asks.
+A request is written to the ledger and sent; then its rows are synced, and then their keys. A row
+without a key does not count. So a kill costs at most the answer to one request, which is asked and
+paid again; the next process that asks cuts off rows without keys.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed, read_json, remove_leftovers, write_json
 from holdfast.progress import progress
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
-from holdfast.teachers.teacher import NotTaken, Teacher, Unusable, normalised
+from holdfast.teachers.teacher import NotTaken, Teacher, Unusable, unit_rows
 
 T = TypeVar("T")
 
@@ -48,7 +48,10 @@ DRIFT = 1e-3  # of 1 - cosine; rounding to float16 costs less than 1e-6
 
 @dataclass(frozen=True)
 class Plan:
-    """Queries that are still to be asked, and answers that are stored already."""
+    """What has to be asked.
+
+    images, texts: queries that are needed. stored_images, stored_texts: answers that are stored.
+    """
 
     images: int
     texts: int
@@ -58,9 +61,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Drift:
-    """What a teacher answers now against what it answered before, over `count` entries.
+    """How far a teacher's answers have changed.
 
-    drifted: whether an entry turned further than rounding can explain.
+    count: stored entries that were asked for again. mean_cosine, lowest_cosine: of the old and the
+    new embeddings, 1 for equal ones.
     """
 
     count: int
@@ -69,14 +73,16 @@ class Drift:
 
     @property
     def drifted(self) -> bool:
+        """Whether an entry changed more than rounding can explain."""
         return 1 - self.lowest_cosine > DRIFT
 
 
 class EmbeddingStore:
-    """The embeddings of one teacher below `folder`, which other teachers may share.
+    """The stored embeddings of one teacher.
 
-    max_queries: the most that this teacher's ledger may reach, over all runs; none is no limit.
-    A teacher whose queries are free is not charged.
+    folder: for the stores of all teachers. teacher: the one that is asked.
+    max_queries: the largest sum that this teacher's ledger may reach, over all runs; None is no
+    limit. The queries of a free teacher are not counted.
 
     Raises HoldfastError for a folder that holds something else.
     """
@@ -95,14 +101,14 @@ class EmbeddingStore:
         return _image_key(view) in self._places
 
     def missing(self, views: Iterable[View]) -> list[View]:
-        """The views without an entry, each content once, in their order."""
+        """Those of `views` that are not stored, in their order, and each content once."""
         unique: dict[bytes, View] = {}
         for view in views:
             unique.setdefault(_image_key(view), view)
         return [view for key, view in unique.items() if key not in self._places]
 
     def plan(self, views: Iterable[View], prompts: Iterable[str] = ()) -> Plan:
-        """What `fill` and `text` would have to ask; asks nothing and reads no pixels."""
+        """What `fill` would have to ask for `views`, and `text` for `prompts`; nothing is asked."""
         images = {_image_key(view) for view in views}
         texts = {_text_key(prompt) for prompt in prompts}
         stored_images, stored_texts = (len(k & self._places.keys()) for k in (images, texts))
@@ -111,14 +117,15 @@ class EmbeddingStore:
         )
 
     def fill(self, *rounds: Sequence[View], bar: bool = True) -> None:
-        """Ask for what is missing, a batch of the teacher's at a time; each answer is kept at once.
+        """Ask for the embeddings that are missing, and store the answer to each batch at once.
 
-        rounds: the first views of all images, the second ones, and so on. One for which the budget
-        does not reach is not begun, so that what was paid is whole views.
-        bar: whether to show how far it is.
+        rounds: the first views of all images, the second ones, and so on. A round that the budget
+        is too small for is not begun, so that all images have the same number of views.
+        bar: whether to show progress.
 
-        Raises BudgetExhausted, which says how many views are whole; HoldfastError when another
-        process asks for this store, and for answers that cannot be used, which are not kept.
+        Raises BudgetExhausted, which says how many views of each image are stored; HoldfastError if
+        another process asks for this store, and for answers that cannot be used, which are not
+        stored.
         """
         everything = [view for views in rounds for view in views]
         if not self.missing(everything):
@@ -157,9 +164,9 @@ class EmbeddingStore:
             )
 
     def images(self, views: Sequence[View]) -> Tensor:
-        """Stored embeddings (views, dim), float32, L2-normalised.
+        """The stored embeddings of `views`: (views, dim) float32, L2-normalised.
 
-        Raises HoldfastError for a view that was never asked for; `fill` first.
+        Raises HoldfastError for a view that is not stored; call `fill` first.
         """
         if missing := self.missing(views):
             raise HoldfastError(
@@ -169,9 +176,9 @@ class EmbeddingStore:
         return self._take([_image_key(view) for view in views])
 
     def text(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings (prompts, dim), float32, L2-normalised; what is not stored is asked for.
+        """Embeddings of `prompts`: (prompts, dim) float32, L2-normalised.
 
-        Raises what `fill` raises.
+        Those that are not stored are asked for. Raises what `fill` raises.
         """
         if not self._has_text(prompts):
             with self._asking():
@@ -185,9 +192,10 @@ class EmbeddingStore:
         return self._take([_text_key(prompt) for prompt in prompts])
 
     def spot_check(self, views: Iterable[View], count: int, seed: int) -> Drift:
-        """Ask again for up to `count` of the views that are stored, and compare; costs queries.
+        """Ask again for some of the stored `views`, and compare the answers; it costs queries.
 
-        Raises HoldfastError when none of them is stored, and what `fill` raises.
+        count: views at most. seed: of their choice. Raises HoldfastError if none of the views is
+        stored, and what `fill` raises.
         """
         stored = {_image_key(view): view for view in views if view in self}
         if not stored:
@@ -300,7 +308,7 @@ class EmbeddingStore:
                 f"{tuple(answer.shape)} where {(count, dim)} was expected; check that it is the "
                 f"model that filled {self.folder}. Nothing of this answer was kept."
             )
-        return normalised(answer, f"The teacher {self.teacher.name}")
+        return unit_rows(answer, f"The teacher {self.teacher.name}")
 
     def _take(self, keys: Sequence[bytes]) -> Tensor:
         dim = self.dim or 0

@@ -1,4 +1,4 @@
-"""What a teacher is, and the check that all embeddings pass."""
+"""What a teacher is, and the check of all embeddings."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ LOGIT_SCALE = 100.0  # where CLIP's learned factor ends: its authors clip it the
 
 
 class NotTaken(HoldfastError):  # noqa: N818 - reads better where it is caught
-    """A request that nobody took: it never arrived, or was refused. It costs nothing."""
+    """A request that was not accepted: it never arrived, or was refused. It costs nothing."""
 
 
 class Teacher(Protocol):
     """A vision-language model that is asked for embeddings and never differentiated.
 
-    name: for messages and reports. identity: tells model, weights and preprocessing, the same in
-    every process. logit_scale: factor on cosine similarities. batch: the most images or prompts
-    that one request holds; whoever keeps answers asks for so many at a time. free: asking costs
-    nothing. What was asked in vain may cost all the same, unless NotTaken is raised.
+    name: for messages and reports.
+    identity: of model, weights and preprocessing; the same in every process.
+    logit_scale: factor on cosine similarities.
+    batch: largest number of images or prompts of one request.
+    free: whether asking costs nothing. A request that fails may cost as much as one that is
+        answered, unless NotTaken is raised.
     """
 
     @property
@@ -46,16 +48,23 @@ class Teacher(Protocol):
     def free(self) -> bool: ...
 
     def embed_images(self, views: Sequence[View]) -> Tensor:
-        """(views, dim) float32 on the CPU, L2-normalised. Raises HoldfastError."""
+        """Embeddings of `views`: (views, dim) float32 on the CPU, L2-normalised.
+
+        Raises HoldfastError.
+        """
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """(prompts, dim) float32 on the CPU, L2-normalised. Raises HoldfastError."""
+        """Embeddings of `prompts`: (prompts, dim) float32 on the CPU, L2-normalised.
+
+        Raises HoldfastError.
+        """
 
 
 class Unusable(HoldfastError):  # noqa: N818 - reads better where it is caught
-    """Some embeddings of an answer are none.
+    """Some embeddings of an answer cannot be used.
 
-    rows: the whole answer, normalised; usable: (n,), which of its rows are embeddings.
+    text: what is wrong. rows: (n, dim), the whole answer, normalised. usable: (n,), which of its
+    rows can be used.
     """
 
     def __init__(self, text: str, rows: Tensor, usable: Tensor) -> None:
@@ -63,10 +72,11 @@ class Unusable(HoldfastError):  # noqa: N818 - reads better where it is caught
         self.rows, self.usable = rows, usable
 
 
-def normalised(rows: Tensor, source: str) -> Tensor:
+def unit_rows(rows: Tensor, source: str) -> Tensor:
     """`rows` (n, dim) as float32 on the CPU, each divided by its L2 norm.
 
-    Raises Unusable for a row that is not finite or has no direction.
+    source: where they are from, for messages. Raises Unusable for a row that is not finite or is
+    all zeros.
     """
     rows = rows.detach().float().cpu()
     tests = {
