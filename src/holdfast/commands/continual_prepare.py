@@ -12,7 +12,8 @@ from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.folders import fingerprint
 from holdfast.data.replay import BASE
-from holdfast.data.streams import Task, TaskSource, is_dataset, open_task, task_name
+from holdfast.builtin import is_dataset
+from holdfast.data.streams import Task, TaskSource, task_name
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json
 from holdfast.generation.pipeline import find
@@ -136,14 +137,6 @@ def held_out_sources(settings: Any) -> list[TaskSource]:
     if len({source.name for source in sources}) < len(sources):
         raise UsageError("Two held-out tasks have the same folder name; rename one folder.")
     return sources
-
-
-def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
-    """A task's splits; a data set is drawn into `root` unless it is there."""
-    folder = Path(source.place)
-    if source.is_dataset:
-        folder = builtin.dataset(source.place, root, source.per_class)
-    return open_task(source.name, folder, source.templates, learnt)
 
 
 def open_model(
