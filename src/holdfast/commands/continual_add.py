@@ -144,9 +144,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
         return LearntTask(task, model, read_typed(run.folder / "step.json", StepResult))
     if not prepared.source.is_dataset:
         open_source(prepared.source, data)
-    clip, history = open_model(
-        settings.model, settings.pretrained, settings.device, settings.seed
-    )
+    clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
     task = open_source(prepared.source, data)
     base = json.dumps(base_names(settings.replay.base)) if composition.asks_replay else ""
     run.check_inputs(

@@ -269,9 +269,7 @@ def learn_jointly(
         seed=seed,
         train=train.to_json(),
         images={"train": len(images)},
-        notes=[
-            f"All tasks were learnt at once, so what single ones set was not used: {ignored}."
-        ]
+        notes=[f"All tasks were learnt at once, so what single ones set was not used: {ignored}."]
         if ignored
         else [],
         costs=Costs(training_seconds=stage.seconds, peak_memory_bytes=peak_memory()),
