@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from holdfast import averaging
 from holdfast.averaging import (
     BestTracker,
     PeriodicAverage,
@@ -13,8 +14,12 @@ from holdfast.averaging import (
     SWADTracker,
     ValidatedAverage,
     Validation,
+    copied,
     evaluating,
+    extend,
+    on_cpu,
 )
+from holdfast.weights import Segment
 
 
 class Losses:
@@ -165,7 +170,11 @@ def test_what_there_is_to_say_of_the_kept_weights():
         "validations": running.validations,
     }
     assert len(running.validations) == 2
-    assert PeriodicAverage(nn.Linear(1, 1), 1, 1).about()["validations"] == []
+    mean = PeriodicAverage(nn.Linear(2, 1, bias=False), 3, 9)
+    kept = {"average": "iterates", "first_step": 0, "last_step": -1}
+    assert mean.about() == {"kept": kept, "validations": []}
+    walk(mean, 6)
+    assert mean.about()["kept"]["last_step"] == 3
 
 
 def test_the_last_step_is_validated_too():
@@ -191,6 +200,45 @@ def test_a_training_that_ends_before_the_running_average_begins_has_its_last_wei
     walk(running, 7)
     assert running.result()["weight"].tolist() == [[6, 36]]
     assert running.kept() == {"average": "running", "first_step": 6, "last_step": 6}
+
+
+def test_a_running_average_that_begins_late_begins_where_it_is():
+    running = RunningAverage(Losses([1.0]), every=99, steps=99, start=3)
+    module = nn.Linear(2, 1, bias=False)
+    for step in (7, 8):
+        nn.init.constant_(module.weight, step)
+        running.after_step(step, module)
+    assert running.result()["weight"].tolist() == [[7.5, 7.5]]
+    assert running.kept() == {"average": "running", "first_step": 7, "last_step": 8}
+
+
+def test_a_tracker_that_has_seen_nothing_can_be_kept():
+    tensors, values = BestTracker(Losses([]), 1, 1).state()
+    assert (tensors, values) == ({}, {"best": {}, "validations": []})
+
+
+class Elsewhere:
+    """A tensor on an accelerator, as far as it is moved."""
+
+    def to(self, device, copy=False):
+        return device, copy
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_weights_come_to_the_cpu_and_a_mean_goes_where_the_weights_are():
+    assert on_cpu({"w": Elsewhere()}) == {"w": ("cpu", False)}
+    assert copied({"w": Elsewhere()}) == {"w": ("cpu", True)}
+    mean = Segment({"w": torch.zeros(2)}, 0, 0)
+    extend(mean, {"w": torch.zeros(2, device="meta")}, 1)
+    assert mean.weights["w"].device.type == "meta"
+    assert (mean.first, mean.last, mean.count) == (0, 1, 2)
+
+
+def test_the_segments_that_wait_are_on_the_cpu(monkeypatch):
+    moved = []
+    monkeypatch.setattr(averaging, "on_cpu", lambda weights: moved.append(weights) or weights)
+    walk(SWADTracker(Losses([1.0] * 3), every=2, steps=5), 5)
+    assert [set(weights) for weights in moved] == [{"weight"}] * 3
 
 
 def test_what_is_kept_does_not_change_with_the_module():

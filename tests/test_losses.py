@@ -187,6 +187,18 @@ def test_distillation_by_hand():
     assert distillation_loss(student, teacher, 2.0).item() == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_temperature_by_hand(temperature):
+    """Softened, both say what they say at T = 2; the loss goes with the square of T."""
+    student = torch.tensor([[temperature * math.log(3), 0.0]])
+    teacher = torch.tensor([[7.0, 7.0]])
+    cross = -0.5 * (math.log(3 / 4) + math.log(1 / 4)) * temperature**2
+    entropy = math.log(2) * temperature**2
+    found = distillation_loss(student, teacher, temperature)
+    assert found.item() == pytest.approx(cross, rel=1e-6)
+    assert kl_loss(student, teacher, temperature).item() == pytest.approx(cross - entropy, rel=1e-5)
+
+
 def test_both_divergences_by_hand():
     student = torch.tensor([[2 * math.log(3), 0.0]])
     teacher = torch.tensor([[7.0, 7.0]])

@@ -125,11 +125,19 @@ def test_fisher_merge_with_a_floor_by_hand():
     assert merged["w"].tolist() == pytest.approx([4 * 0.001 / 2.002, 3.0], rel=1e-5)
 
 
-@pytest.mark.parametrize(("alpha", "expected"), [(0, A), (1, B)])
-def test_the_ends_of_the_fisher_merge_are_exact(alpha, expected):
-    fishers = {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 5.0])}
-    merged = fisher_merge(A, B, *fishers, alpha)
-    assert all(torch.equal(merged[name], expected[name]) for name in A)
+@pytest.mark.parametrize("alpha", [0, 1, 0.0, 1.0])
+@pytest.mark.parametrize("fisher", [True, False])
+def test_the_ends_are_exact_whatever_the_other_end_is(alpha, fisher):
+    """Bit for bit: no product rounds, and a model whose training diverged does no harm."""
+    generator = torch.Generator().manual_seed(0)
+    ends = [{"w": torch.randn(2, 50, generator=generator)[k], "n": torch.tensor(k)} for k in (0, 1)]
+    fishers = [{"w": torch.rand(50, generator=generator)} for _ in ends]
+    expected, other = ends[int(alpha)], ends[1 - int(alpha)]
+    for lost in (None, math.inf, math.nan):
+        if lost is not None:
+            other["w"][3] = lost
+        merged = fisher_merge(*ends, *fishers, alpha) if fisher else interpolate(*ends, alpha)
+        assert all(torch.equal(merged[name], expected[name]) for name in ("w", "n"))
 
 
 def test_what_has_no_fisher_information_is_interpolated():
@@ -319,6 +327,14 @@ def test_a_restored_average_does_not_take_what_lies_before_its_start():
     swad.validate(segment(6, 1.0))
     assert swad.average.count == 0
     assert_is_mean(swad.result(), [2, 3, 4, 5, 6])
+
+
+def test_names_of_weights_may_hold_a_slash():
+    """A checkpoint's keys hold them too."""
+    swad = SWAD(converge=1)
+    swad.validate(Segment({"a/b": torch.ones(1), "b": torch.zeros(1)}, 0, 0, loss=1.0))
+    assert set(restored(swad).recent[0].weights) == {"a/b", "b"}
+    assert set(restored(swad).result().weights) == {"a/b", "b"}
 
 
 def test_a_segment_without_a_loss_comes_back_without_one():

@@ -99,7 +99,7 @@ def cosine_loss(
     z: (batch, dim) the student's embeddings; their length does not matter.
     target: (batch, dim) what they should point at.
     """
-    return -F.cosine_similarity(z, target, dim=-1).mean()
+    return -F.cosine_similarity(z, target).mean()
 
 
 @full_precision
@@ -133,7 +133,7 @@ def distillation_loss(
     teacher: (batch, candidates) logits of the model that teaches.
     temperature: T > 0, without unit; larger is softer.
     """
-    target = (teacher / temperature).softmax(dim=-1)
+    target = (teacher / temperature).softmax(dim=1)
     return F.cross_entropy(student / temperature, target) * temperature**2
 
 
@@ -154,10 +154,10 @@ def kl_loss(
     temperature: T > 0, without unit; larger is softer.
     reverse: KL(student || teacher) instead, as GIFT's public code has it.
     """
-    log_p, log_q = ((z / temperature).log_softmax(dim=-1) for z in (teacher, student))
+    log_p, log_q = ((z / temperature).log_softmax(dim=1) for z in (teacher, student))
     if reverse:
         log_p, log_q = log_q, log_p
-    return (log_p.exp() * (log_p - log_q)).sum(dim=-1).mean() * temperature**2
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean() * temperature**2
 
 
 @full_precision

@@ -219,7 +219,9 @@ def replay_fisher(
     batches = sequential_batches(mixed, clip.preprocess, batch_size, workers)
     information = fisher_information(clip.model.eval(), log_likelihood, batches)
     return {
-        name: mean_normalised(tensor) if tensor.any() else torch.full_like(tensor, UNSEEN_IMPORTANCE)
+        name: mean_normalised(tensor)
+        if tensor.any()
+        else torch.full_like(tensor, UNSEEN_IMPORTANCE)
         for name, tensor in information.items()
     }
 

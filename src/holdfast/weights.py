@@ -92,7 +92,6 @@ def fisher_merge(
 
     Raises ValueError where the names or shapes of the weights differ.
     """
-    check_same_names(original, tuned)
     merged = interpolate(original, tuned, alpha)
     if alpha in (0, 1):
         return merged
@@ -275,7 +274,7 @@ class SWAD:
             if min(s.loss for s in self.window) > self.threshold:
                 self.left_valley = True
             else:
-                self._take(self.window[0])
+                take_segment(self.average, self.window[0])
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, and values that JSON can hold; `restore` takes them."""
@@ -332,13 +331,7 @@ class SWAD:
             above = [i for i, segment in enumerate(later) if segment.loss > self.threshold]
             later = later[(above[-1] + 2 if above else 1) :]
         for segment in later:
-            self._take(segment)
-
-    def _take(self, segment: Segment) -> None:
-        assert self.average is not None
-        if self.average.count == 0:
-            self.average.first = segment.first
-        self.average.add(segment.weights, segment.last)
+            take_segment(self.average, segment)
 
     def result(self) -> Segment:
         """The average so far; before its start was found, the latest segment.
@@ -348,9 +341,19 @@ class SWAD:
         """
         if self.average is None:
             return self.recent[-1]
-        final = SWAD(self.converge, self.tolerance, self.ratio)
-        final.average = replace(self.average, weights=dict(self.average.weights))
-        pending = [] if self.left_valley else list(self.window)[1:]
+        average = replace(self.average, weights=dict(self.average.weights))
+        pending = list(self.window)[1:]  # once the valley was left, all of these are too high
         while pending and min(s.loss for s in pending) <= self.threshold:
-            final._take(pending.pop(0))
-        return final.average
+            take_segment(average, pending.pop(0))
+        return average
+
+
+def take_segment(average: Segment, segment: Segment) -> None:
+    """Take a segment into the `average` of segments; it changes in place. A first one replaces it.
+
+    average: of segments; one whose count is 0 only holds the place.
+    segment: weighs as much as each other, whatever its count.
+    """
+    if average.count == 0:
+        average.first = segment.first
+    average.add(segment.weights, segment.last)

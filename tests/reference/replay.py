@@ -30,16 +30,25 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from holdfast.anchors.alignment import Alignment
+from holdfast.anchors.base import Memory, ReplaySet
+from holdfast.anchors.consolidation import Consolidation
+from holdfast.anchors.replay_distillation import ReplayDistillation
+from holdfast.anchors.variance_covariance import VarianceCovariance
 from holdfast.data.batches import Batch
-from holdfast.methods import continual, distill, transfer
-from holdfast.models import text as text_models
-from holdfast.models.classifier import Classifier, Head
+from holdfast.learners import HeadLearner, TwoTowerLearner
+from holdfast.methods import Family, compose
+from holdfast.methods.gift import GIFT
+from holdfast.methods.regft import RegFT
+from holdfast.methods.vl2v import VL2V
+from holdfast.models import text as text_tower
+from holdfast.models.classifier import Head
 from holdfast.models.clip import CLIP
+from holdfast.models.student import Student
 from holdfast.models.text import encode_text, image_features, prompt_lengths
-from holdfast.names import from_names
 from holdfast.settings import ContinualTrainSettings, Optimisation, TrainSettings
-from holdfast.train import fit, learning_rate
-from holdfast.weights import SWAD, Segment, adaptive_importance, uniform_importance
+from holdfast.train import Objective, fit, learning_rate, objective
+from holdfast.weights import SWAD, Segment
 
 LOSS_TOLERANCE = 2e-4
 WEIGHT_TOLERANCE = 1e-3
@@ -77,6 +86,18 @@ class Recorded:
         return iter(self.batches[start:])
 
 
+def recording(step: Objective, losses: list[dict[str, float]]) -> Objective:
+    """The same objective, which notes the losses of each step in `losses`."""
+
+    def recorded(learner: Any, batch: Batch) -> Iterator[dict[str, Tensor]]:
+        losses.append({})
+        for terms in step(learner, batch):
+            losses[-1] |= {name: term.item() for name, term in terms.items()}
+            yield terms
+
+    return recorded
+
+
 def openai_clip(sizes: dict[str, int]) -> CLIP:
     """A CLIP of OpenAI's architecture with the recorded sizes, untrained."""
     model = open_clip.CLIP(
@@ -104,15 +125,15 @@ def replay_names(record: Record) -> Replay:
     """RegFT's fine-tuning."""
     args = ast.literal_eval(str(record["args"]))
     head = Head(*reversed(record["init/classification_head.weight"].shape))
-    classes = from_names([f"class {i}" for i in range(args["classes"])])
-    classifier = Classifier(openai_clip(ast.literal_eval(str(record["model"]))), head, classes)
+    clip = openai_clip(ast.literal_eval(str(record["model"])))
+    learner = HeadLearner(clip.visual, head, clip.logit_scale)
     ours = {
         name: name.replace("visual.", "image_encoder.model.visual.", 1).replace(
             "head.", "classification_head.", 1
         )
-        for name in classifier.state_dict()
+        for name in learner.state_dict()
     }
-    classifier.load_state_dict(
+    learner.load_state_dict(
         {name: torch.from_numpy(record[f"init/{theirs}"]) for name, theirs in ours.items()}
     )
     images = torch.from_numpy(record["images"]).flatten(0, 1)
@@ -124,19 +145,20 @@ def replay_names(record: Record) -> Replay:
         warmup_steps=args["warmup"],
         clip_norm=1.0,
         label_smoothing=args["ls"],
-        variance=variance,
-        covariance=covariance,
     )
-    losses: list[float] = []
+    method = compose(RegFT(VarianceCovariance(variance, covariance)), [], Family.TRANSFER)
+    losses: list[dict[str, float]] = []
     fit(
-        classifier,
+        learner,
         Recorded([Batch(x, y, torch.arange(len(y))) for x, y in zip(images, labels, strict=True)]),
-        transfer.objective(settings),
+        recording(objective(method, learner, Memory(), settings.label_smoothing), losses),
         settings,
-        record=lambda step: losses.append(sum(step["losses"].values())),
     )
-    state = classifier.state_dict()
-    return Replay(losses, {"final": {theirs: state[name] for name, theirs in ours.items()}})
+    state = learner.state_dict()
+    return Replay(
+        [sum(step.values()) for step in losses],
+        {"final": {theirs: state[name] for name, theirs in ours.items()}},
+    )
 
 
 class PooledCNN(nn.Sequential):
@@ -153,7 +175,7 @@ def replay_distill(record: Record) -> Replay:
     """VL2V-ADiP's two stages, and loss-valley averaging on the recorded curves."""
     args = ast.literal_eval(str(record["args"]))
     width, features = record["init/projection.weight"].shape
-    student = distill.Student(PooledCNN(), nn.Linear(features, width))
+    student = Student(PooledCNN(), nn.Linear(features, width))
     student.load_state_dict(
         {name: torch.from_numpy(record[f"init/{name}"]) for name in student.state_dict()}
     )
@@ -166,8 +188,11 @@ def replay_distill(record: Record) -> Replay:
         clip_norm=0.0,
     )
     text = torch.from_numpy(record["teacher_text"])
+    learner = HeadLearner(student, Head(width, len(text)), 100.0)
+    method = compose(VL2V(args["lmd"]), [], Family.DISTILL)
+    losses: list[dict[str, float]] = []
     found = Replay([], {})
-    stages = (("projection", "aligned"), ("backbone", "distilled"))
+    stages = ((student.projection, "aligned"), (student.backbone, "distilled"))
     for stage, (part, state) in enumerate(stages):
         batches = [
             Batch(x.flatten(0, 1), y.flatten(), torch.arange(y.numel()), taught, text[y.flatten()])
@@ -179,16 +204,12 @@ def replay_distill(record: Record) -> Replay:
                 strict=True,
             )
         ]
-        distill.train(
-            student,
-            part,
-            Recorded(batches),
-            args["lmd"],
-            optimisation,
-            seed=0,
-            record=lambda step: found.losses.append(sum(step["losses"].values())),
-        )
+        learner.requires_grad_(False)
+        part.requires_grad_(True)
+        step = recording(objective(method, learner, Memory()), losses)
+        fit(learner, Recorded(batches), step, optimisation)
         found.states[state] = {k: v.clone() for k, v in student.state_dict().items()}
+    found.losses += [sum(step.values()) for step in losses]
     for key in record:
         if key.startswith("swad/") and key.endswith("/losses"):
             curve = key.removesuffix("/losses")
@@ -247,7 +268,7 @@ def replay_continual(record: Record, fit_rounding: bool = False) -> Replay:
     """One task of GIFT, by what the record's `args` ask for."""
     args = ast.literal_eval(str(record["args"]))
     if args["distill"] and not args["ita"]:
-        with patch.object(text_models, "prompt_lengths", whole_vectors):
+        with patch.object(text_tower, "prompt_lengths", whole_vectors):
             return replay_task(record, args, fit_rounding)
     return replay_task(record, args, fit_rounding)
 
@@ -264,32 +285,36 @@ def replay_task(record: Record, args: dict[str, Any], fit_rounding: bool) -> Rep
         0, used, start[table]
     )
     model.load_state_dict(start)
-    distill = {"feature_mse": "features", "kl": "reverse_kl"}
-    chosen = [name for option, name in distill.items() if args.get(option)]
     settings = ContinualTrainSettings(
         learning_rate=args["lr"],
         weight_decay=args.get("wd", 0.0),
         warmup_steps=args["warmup"],
         steps=args["iters"],
-        batch_size=args["batch"],
-        replay_batch_size=args["batch"],
         label_smoothing=args["ls"],
-        distillation=args["distill"],
-        distill=chosen[0] if chosen else "contrastive",
-        temperature=args.get("T", 2.0),
-        learns="image" if args.get("image_only") else "text" if args.get("text_only") else "both",
-        alignment=args["ita"],
-        consolidation=args["l2"],
-        importance="uniform" if args.get("no_awc") else "adaptive",
     )
+    kinds = {"feature_mse": "features", "kl": "reverse_kl"}
+    chosen = [name for option, name in kinds.items() if args.get(option)]
+    towers = "image" if args.get("image_only") else "text" if args.get("text_only") else "both"
+    gift = GIFT(
+        ReplayDistillation(
+            args["distill"],
+            loss=chosen[0] if chosen else "contrastive",
+            temperature=args.get("T", 2.0),
+            train_towers=towers,
+        ),
+        Alignment(args["ita"], args["ls"], towers),
+        Consolidation(args["l2"], "uniform" if args.get("no_awc") else "adaptive"),
+    )
+    method = compose(gift, [], Family.CONTINUAL)
     prompts = [str(prompt) for prompt in record["prompts"]]
     images, replayed = (torch.from_numpy(record[name]) for name in ("images", "ref_images"))
     labels, prompted = (torch.from_numpy(record[name]) for name in ("labels", "ref_labels"))
     with torch.no_grad():
-        taught = continual.ReplaySet(
+        taught = ReplaySet(
             paths=[],
             labels=prompted.flatten().tolist(),
             prompts=prompts,
+            tokens=clip.tokenizer(prompts),
             teacher_images=image_features(model, replayed.flatten(0, 1)),
             teacher_text=encode_text(clip, prompts),
         )
@@ -299,13 +324,13 @@ def replay_task(record: Record, args: dict[str, Any], fit_rounding: bool) -> Rep
         Batch(x, y, i, replay=r) for x, y, i, r in zip(images, labels, places, replays, strict=True)
     ]
     tokens = clip.tokenizer([f"a photo of a {name}." for name in record["names"]])
-    replay_tokens = clip.tokenizer(prompts)
-    continual.unfreeze(model)
+    learner = TwoTowerLearner(clip, tokens)
 
     def run(rows: Tensor | None = None, moved: Tensor | None = None) -> Replay:
         """rows: of the vocabulary, whose first step is `moved`, (rows, width)."""
         model.load_state_dict(start)
-        losses: list[list[float]] = []
+        losses: list[dict[str, float]] = []
+        step = objective(method, learner, Memory(taught), settings.label_smoothing)
 
         def first_step(step: int, module: nn.Module) -> None:
             if step == 0 and rows is not None and moved is not None:
@@ -313,31 +338,24 @@ def replay_task(record: Record, args: dict[str, Any], fit_rounding: bool) -> Rep
                     model.token_embedding.weight[rows] = start[table][rows] + moved
 
         fit(
-            model,
+            learner,
             # The paper's loop runs one step more than its schedule has: the last learns nothing.
             Recorded(batches, length=args["iters"]),
-            continual.objective(
-                tokens,
-                taught,
-                replay_tokens,
-                settings,
-                start,
-                uniform_importance if args.get("no_awc") else adaptive_importance,
-            ),
+            recording(step, losses),
             settings,
             after_step=first_step,
-            record=lambda step: losses.append([step["losses"].get(k, np.nan) for k in COLUMNS]),
         )
         final = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         final[table] = final[table][used]
-        return Replay(losses, {"final": final})
+        columns = [[step.get(name, np.nan) for name in COLUMNS] for step in losses]
+        return Replay(columns, {"final": final})
 
     if not fit_rounding:
         return run()
     known = torch.isin(used, tokens.unique())
-    first = torch.isin(used, replay_tokens[prompted[0]].unique())
+    first = torch.isin(used, taught.tokens[prompted[0]].unique())
     place = (first & ~known).nonzero()[:, 0]
-    if settings.alignment or not settings.distillation or not len(place):
+    if args["ita"] or not args["distill"] or not len(place):
         raise SystemExit("The first step of this record is determined; there is nothing to fit.")
     # Adam's first step is at most the learning rate, whatever the gradient.
     longest = learning_rate(0, args["iters"], settings)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from holdfast.report import write_report
+from holdfast.report import continual, page, transfer, trials, write_report
+from holdfast.report.blocks import Figure
+from holdfast.results import Result
 
-EMPTY = Markup('<svg role="img" aria-label="empty"></svg>')
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 NASTY = ['F-16A/B, "Viper"', "<script>alert(1)</script>", "R&D's {{ 7*7 }}", "🐙 octopus", "café"]
 
@@ -26,6 +26,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.text = ""
+        self.found: list[tuple[str, list[list[str]]]] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -34,6 +35,12 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
+        if tag == "div" and dict(attrs).get("class") == "scroll":
+            self.found.append((dict(attrs)["aria-label"] or "", []))
+        if tag == "tr":
+            self.found[-1][1].append([])
+        if tag in ("td", "th"):
+            self.found[-1][1][-1].append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -44,22 +51,39 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] != "style":
             self.text += data
+        if {"td", "th"} & set(self.open):
+            self.found[-1][1][-1][-1] += data
+
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """(label, rows of cells) of each table, heads among them."""
+        return [(label, rows) for label, rows in self.found if rows]
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def render(record: dict[str, Any], folder: Path) -> tuple[str, Page]:
+def render(result: Result, folder: Path) -> tuple[str, Page]:
     out = folder / "run" / "report.html"
-    write_report(record, out)
+    write_report(result, out)
     text = out.read_text(encoding="utf-8")
     return text, Page(text)
 
 
-def no_charts_in(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> None:
-    """Charts are most of a page's time, and not what most tests are about."""
-    for module in modules:
-        monkeypatch.setattr(module, "line_chart", lambda *args, **options: EMPTY)
+def section_ids(page: Page) -> list[str | None]:
+    return [attributes["id"] for attributes in page.all("section")]
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts are most of a page's time, and not what most tests are about: only what they show."""
+
+    def drawn(title: str, series: Any, described: str, *rest: Any, **options: Any) -> Figure:
+        data = [(list(one.x), list(one.y), one.name) for one in series]
+        label = escape(repr((described, data, rest, options)))
+        return Figure(title, Markup(f'<svg role="img" aria-label="{label}"></svg>'))
+
+    for module in (page, continual, transfer, trials):
+        monkeypatch.setattr(module, "line_chart", drawn)
 
 
 def assert_self_contained(text: str, page: Page) -> None:

@@ -22,6 +22,7 @@ class Alignment(ReplayLoss):
     """
 
     name = "alignment"
+    paper = "arXiv 2503.04229"
 
     weight: float = setting(0.25, "Weight of each direction of the alignment.", low=0)
     label_smoothing: float = setting(0.2, "Of its cross-entropy.", low=0, high=0.99)
@@ -35,7 +36,7 @@ class Alignment(ReplayLoss):
 
     def replay_losses(self, seen: ReplayForward) -> dict[str, Tensor]:
         """`alignment_image` and `alignment_text`, one for each direction."""
-        paired = seen.logits(self.train_towers)[:, seen.pairs]  # (batch, batch)
+        paired = seen.logits(self.train_towers, paired=True)  # (batch, batch)
         targets = losses.multi_positive_targets(seen.pairs)
         return {
             f"alignment_{side}": self.weight

@@ -159,15 +159,23 @@ class ReplayForward:
         learns = towers != "image" and self.learner.trains_text
         return images, self.text if learns else self.teacher_text
 
-    def logits(self, towers: Towers) -> Tensor:
-        """Similarities (batch, prompts) of those embeddings, times the logit scale."""
-        if towers not in self._logits:
-            images, text = self.embeddings(towers)
-            self._logits[towers] = losses.clip_logits(images, text, self.learner.logit_scale)
-        return self._logits[towers]
+    def logits(self, towers: Towers, paired: bool = False) -> Tensor:
+        """Similarities (batch, prompts) of those embeddings, times the logit scale.
+
+        paired: with the prompt of each image, (batch, batch); equal prompts stand there as often
+        as their images.
+        """
+        key = (towers, paired)
+        if key not in self._logits:  # shared, so that its gradients are summed once
+            if paired:
+                self._logits[key] = self.logits(towers)[:, self.pairs]
+            else:
+                images, text = self.embeddings(towers)
+                self._logits[key] = losses.clip_logits(images, text, self.learner.logit_scale)
+        return self._logits[key]
 
     @cached_property
-    def _logits(self) -> dict[Towers, Tensor]:
+    def _logits(self) -> dict[tuple[Towers, bool], Tensor]:
         return {}
 
     @cached_property
@@ -181,9 +189,11 @@ class ReplayForward:
 class Anchor(Named):
     """One way to hold on to the old.
 
-    needs: what must be there for it. `active` is false where its weight is zero.
+    paper: as pages of help name it. needs: what must be there for it. `active` is false where its
+    weight is zero.
     """
 
+    paper: ClassVar[str] = ""
     needs: ClassVar[frozenset[Need]] = frozenset()
     registry: ClassVar[dict[str, type[Anchor]]] = {}
 

@@ -23,6 +23,7 @@ class Consolidation(WeightPull):
     """
 
     name = "consolidation"
+    paper = "arXiv 2503.04229"
 
     strength: float = setting(1.0, "Strength of the pull toward the old weights.", low=0)
     importance: Literal["adaptive", "static", "uniform"] = setting(

@@ -20,8 +20,11 @@ class IterateAverage(WeightAverage):
     """The mean of the weights before the training, after every so many steps, and the last."""
 
     name = "iterate-average"
+    paper = "arXiv 2303.06628"
 
-    every: int = setting(0, "Steps between the weights that are averaged; 0 is a tenth of all.", low=0)
+    every: int = setting(
+        0, "Steps between the weights that are averaged; 0 is a tenth of all.", low=0
+    )
 
     def tracker(self, learner: Learner, steps: int) -> Callback:
         return averaging.PeriodicAverage(learner, self.every or -(-steps // SNAPSHOTS), steps)

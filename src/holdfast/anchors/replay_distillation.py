@@ -24,6 +24,7 @@ class ReplayDistillation(ReplayLoss):
     """
 
     name = "replay-distillation"
+    paper = "arXiv 2503.04229"
 
     weight: float = setting(1.0, "Weight of the distillation on replayed images.", low=0)
     loss: Literal["contrastive", "kl", "reverse_kl", "features"] = setting(
@@ -78,9 +79,9 @@ class ReplayDistillation(ReplayLoss):
                 "text": losses.feature_mse(text, old_text),
             }
         else:
-            new, old = seen.logits(self.train_towers), seen.teacher_logits
-            if self.over == "batch":  # equal prompts stand there as often as their images
-                new, old = new[:, seen.pairs], old[:, seen.pairs]
+            paired, old = self.over == "batch", seen.teacher_logits
+            new = seen.logits(self.train_towers, paired)
+            old = old[:, seen.pairs] if paired else old
             terms = {"image": self.compare(new, old), "text": self.compare(new.T, old.T)}
         if self.directions == "image":
             del terms["text"]

@@ -23,6 +23,7 @@ class TeacherEmbeddings(FeatureLoss):
     """
 
     name = "teacher-embeddings"
+    paper = "arXiv 2310.08255"
     needs = frozenset({Need.TEACHER})
 
     image_weight: float = setting(

@@ -23,6 +23,7 @@ class VarianceCovariance(FeatureLoss):
     """
 
     name = "variance-covariance"
+    paper = "arXiv 2406.05432"
 
     variance: float = setting(0.16, "Weight of the variance term (lambda_v).", low=0)
     covariance: float = setting(0.02, "Weight of the covariance term (lambda_c).", low=0)

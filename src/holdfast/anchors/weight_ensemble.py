@@ -31,6 +31,7 @@ class WeightEnsemble(Anchor):
     """
 
     name = "weight-ensemble"
+    paper = "arXiv 2109.01903"
     needs = frozenset({Need.ORIGINAL})
 
     alpha: float | Literal["auto"] = setting(

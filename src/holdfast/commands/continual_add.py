@@ -28,7 +28,6 @@ from holdfast.commands.continual_prepare import (
     held_out_sources,
     notes,
     open_model,
-    open_source,
     open_task_run,
     prepare,
     task_hashes,
@@ -37,7 +36,7 @@ from holdfast.commands.continual_results import Gate, conclude_add, gate_refusal
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.batches import ContinualBatches, FixedStepBatches
 from holdfast.data.folders import LabelledImages, fingerprint
-from holdfast.data.streams import Task
+from holdfast.data.streams import Task, open_source
 from holdfast.device import attention
 from holdfast.errors import HoldfastError
 from holdfast.evaluate import eval_set, evaluate_clip
@@ -145,9 +144,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
         return LearntTask(task, model, read_typed(run.folder / "step.json", StepResult))
     if not prepared.source.is_dataset:
         open_source(prepared.source, data)
-    clip, history = open_model(
-        settings.model, settings.pretrained, settings.device, settings.seed
-    )
+    clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
     task = open_source(prepared.source, data)
     base = json.dumps(base_names(settings.replay.base)) if composition.asks_replay else ""
     run.check_inputs(
@@ -176,8 +173,8 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     learner = TwoTowerLearner(clip, clip.tokenizer(task.training_prompts()), train.negatives)
     if not stage.load_finished(learner):
         memory = look_back(clip, history, task, images, prepared, seed)
-        training = prepare_training(learner, clip, task.train, composition, memory, train, seed)
         with attention(clip.device):
+            training = prepare_training(learner, clip, task.train, composition, memory, train, seed)
             fit(learner, **training, stage=stage)
     for ensemble in ensembles:
         merged = ensemble.merging(previous, weights_of(clip))(ensemble.alpha)

@@ -9,10 +9,11 @@ from typing import Any
 
 from holdfast import builtin, task_history
 from holdfast.anchors.weight_ensemble import WeightEnsemble
+from holdfast.builtin import is_dataset
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.folders import fingerprint
 from holdfast.data.replay import BASE
-from holdfast.data.streams import Task, TaskSource, is_dataset, open_task, task_name
+from holdfast.data.streams import Task, TaskSource, task_name
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json
 from holdfast.generation.pipeline import find
@@ -138,17 +139,7 @@ def held_out_sources(settings: Any) -> list[TaskSource]:
     return sources
 
 
-def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
-    """A task's splits; a data set is drawn into `root` unless it is there."""
-    folder = Path(source.place)
-    if source.is_dataset:
-        folder = builtin.dataset(source.place, root, source.per_class)
-    return open_task(source.name, folder, source.templates, learnt)
-
-
-def open_model(
-    model: str, pretrained: str, device: str, seed: int = 0
-) -> tuple[CLIP, TaskHistory]:
+def open_model(model: str, pretrained: str, device: str, seed: int = 0) -> tuple[CLIP, TaskHistory]:
     """A model to add a task to, and its history, which is empty before the first task."""
     folder = task_history.find(model)
     if folder is not None:
@@ -174,9 +165,7 @@ def check_follows(made: TaskHistory, prepared: Prepared) -> None:
     """Raise HoldfastError if a finished model was not made from the one that is given now."""
     known, settings = prepared.history, prepared.settings
     if known is None:
-        known = open_model(
-            settings.model, settings.pretrained, settings.device, settings.seed
-        )[1]
+        known = open_model(settings.model, settings.pretrained, settings.device, settings.seed)[1]
     before = [task.weights for task in known.tasks]
     same = [task.weights for task in made.tasks[:-1]] == before
     if not same or made.base["weights"] != known.base["weights"]:

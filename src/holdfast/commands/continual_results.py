@@ -98,7 +98,9 @@ class Gate:
         def tried(alpha: float) -> GateTrial:
             clip.model.load_state_dict(interpolate(previous, tuned, alpha))
             found = evaluate_clip(clip, [*self.sets, *([task] if task else [])], (), self.workers)
-            drops = {each.name: before[each.name].top1 - found[each.name].top1 for each in self.sets}
+            drops = {
+                each.name: before[each.name].top1 - found[each.name].top1 for each in self.sets
+            }
             return GateTrial(
                 alpha=alpha,
                 task_top1=found[task.name].top1 if task else None,

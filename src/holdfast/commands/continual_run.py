@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from holdfast import builtin, names, task_history
+from holdfast import names, task_history
 from holdfast.anchors.base import Memory
 from holdfast.commands.continual_add import LearntTask, learn_task, prepare_training
 from holdfast.commands.continual_prepare import (
     GATE_FIELDS,
     open_model,
-    open_source,
     open_task_run,
     prepare,
     task_hashes,
@@ -29,7 +28,7 @@ from holdfast.commands.continual_results import (
 )
 from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.data.folders import LabelledImages, fingerprint
-from holdfast.data.streams import Task, TaskSource
+from holdfast.data.streams import Task, TaskSource, find_stream, open_source
 from holdfast.device import attention
 from holdfast.errors import UsageError
 from holdfast.evaluate import EvalSet, eval_set, evaluate_clip
@@ -55,7 +54,7 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
     Raises UsageError or HoldfastError for what is wrong with the stream, before anything is made;
     HoldfastError if the gate lets a task pass in no way.
     """
-    sources = builtin.stream(settings.stream)
+    sources = find_stream(settings.stream)
     check_stream(settings, sources)
     out, method = settings.out, settings.method
     clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
@@ -270,9 +269,7 @@ def learn_jointly(
         seed=seed,
         train=train.to_json(),
         images={"train": len(images)},
-        notes=[
-            f"All tasks were learnt at once, so what single ones set was not used: {ignored}."
-        ]
+        notes=[f"All tasks were learnt at once, so what single ones set was not used: {ignored}."]
         if ignored
         else [],
         costs=Costs(training_seconds=stage.seconds, peak_memory_bytes=peak_memory()),

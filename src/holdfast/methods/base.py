@@ -34,6 +34,14 @@ class Family(StrEnum):
     CONTINUAL = "continual"
 
 
+# What the runs of a command have.
+PROVIDED = {
+    Family.TRANSFER: {Need.REPLAY, Need.INITIAL, Need.ORIGINAL},
+    Family.DISTILL: {Need.INITIAL, Need.TEACHER, Need.TEACHER_WEIGHTS, Need.ORIGINAL},
+    Family.CONTINUAL: {Need.REPLAY, Need.INITIAL, Need.ORIGINAL},
+}
+
+
 @dataclass(frozen=True)
 class Phase:
     """One training of a method.
@@ -88,7 +96,9 @@ class Method(Named):
         self, learner: Learner, answers: Answers, batch: Batch, label_smoothing: float
     ) -> dict[str, Tensor]:
         """The loss on the new thing, as named scalars: cross-entropy with the labels."""
-        return {"cross_entropy": losses.cross_entropy(answers.logits, answers.labels, label_smoothing)}
+        return {
+            "cross_entropy": losses.cross_entropy(answers.logits, answers.labels, label_smoothing)
+        }
 
     def candidates(self) -> list[Self]:
         """The settings that a run selects among: only these, unless a setting is a list."""
@@ -165,12 +175,19 @@ def compose(
     out. replay: whether there will be replayed images; without them nothing is distilled or
     aligned, and what is left of consolidation is plain L2.
 
-    Raises UsageError for a method of another command and for anchors that do not go together.
+    Raises UsageError for a method of another command, for anchors that do not go together, and for
+    those that need what the runs of the command have not.
     """
     check_family(method, family)
     added = {type(anchor) for anchor in extra}
     if len(added) < len(extra):
         raise UsageError("An anchor is given twice in anchors; give each once.")
+    for anchor in extra:
+        if missing := sorted(anchor.needs - PROVIDED[family]):
+            raise UsageError(
+                f"The anchor {anchor.name!r} needs {' and '.join(missing)}, which {family} has "
+                "not; leave it out."
+            )
     own = [anchor for anchor in method.anchors(family) if type(anchor) not in added]
     anchors = [anchor for anchor in [*own, *extra] if anchor.active]
     if not replay:

@@ -51,4 +51,7 @@ class KD(Method):
     def candidates(self) -> list[KD]:
         """One for each weight."""
         weight = self.image_weight
-        return [replace(self, image_weight=w) for w in (weight if isinstance(weight, list) else [weight])]
+        return [
+            replace(self, image_weight=w)
+            for w in (weight if isinstance(weight, list) else [weight])
+        ]

@@ -1,8 +1,8 @@
 """RegFT: name-only transfer with generated images (arXiv 2406.05432).
 
-    cross-entropy        on generated images of the classes
-    variance-covariance  keeps the features diverse, against the look of generated images
-    weight ensemble      with the original model, after the training (section 3.4, Eq. 6)
+cross-entropy        on generated images of the classes
+variance-covariance  keeps the features diverse, against the look of generated images
+weight ensemble      with the original model, after the training (section 3.4, Eq. 6)
 """
 
 from __future__ import annotations

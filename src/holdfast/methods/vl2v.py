@@ -61,4 +61,7 @@ class VL2V(Method):
     def candidates(self) -> list[VL2V]:
         """One for each image weight."""
         weight = self.image_weight
-        return [replace(self, image_weight=w) for w in (weight if isinstance(weight, list) else [weight])]
+        return [
+            replace(self, image_weight=w)
+            for w in (weight if isinstance(weight, list) else [weight])
+        ]

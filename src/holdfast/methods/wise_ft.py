@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from holdfast.anchors.base import Anchor, Need
+from holdfast.anchors.base import Anchor
 from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.methods.base import Family, Method
 from holdfast.settings.base import setting

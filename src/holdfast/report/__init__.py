@@ -1,42 +1,57 @@
-"""Records -> one HTML file that needs nothing else: no network, no script, no other file."""
+"""Results -> one HTML file that needs nothing else: no network, no script, no other file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
 
 from holdfast.files import write_text
-from holdfast.report import continual, distill, formats, transfer
+from holdfast.report import formats
+from holdfast.report.continual import AddPage, ContinualPage
+from holdfast.report.distill import DistillPage
+from holdfast.report.page import Page
+from holdfast.report.transfer import EvaluationPage, TransferPage
+from holdfast.results import (
+    AddResult,
+    ContinualResult,
+    DistillResult,
+    Evaluation,
+    Result,
+    TransferResult,
+)
 
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
-PAGES = {
-    "transfer": ("transfer.html", transfer.page),
-    "distill": ("distill.html", distill.page),
-    "continual": ("continual.html", continual.page),
-    "continual-add": ("continual.html", continual.page),
+PAGES: dict[type[Result], type[Page]] = {
+    TransferResult: TransferPage,
+    Evaluation: EvaluationPage,
+    DistillResult: DistillPage,
+    ContinualResult: ContinualPage,
+    AddResult: AddPage,
 }
 
 
-def write_report(record: Mapping[str, Any], out: Path) -> None:
-    """Write the page of a run to `out`; parts that the record lacks are left out.
+def write_report(result: Result, out: Path) -> None:
+    """Write the page of a result to `out`.
 
-    The record's `kind` says which page; without one it is a `transfer`. Relative image paths start
-    at the working directory or in `out`'s folder. All text of the record is escaped. A kill leaves
-    the old page or the new one.
+    Relative image paths start at the working directory or in `out`'s folder; images that cannot be
+    read are left out. All text of the result is escaped. A kill leaves the old page or the new one.
     """
+    page = PAGES[type(result)](result, out.parent)
+    html = _template().render(page=page)
+    # file names that are not UTF-8 arrive with surrogates, which no file can hold
+    write_text(out, html.encode("utf-8", "replace").decode("utf-8"))
+
+
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    for name in ("percent", "points", "number", "large", "duration", "size"):
-        environment.filters[name] = getattr(formats, name)
+    environment.filters["points"] = formats.points
     style = Markup((HERE / "style.css").read_text(encoding="utf-8"))
-    name, page = PAGES[record.get("kind") or "transfer"]
-    html = environment.get_template(name).render(style=style, **page(record, out.parent))
-    # file names that are not UTF-8 arrive with surrogates, which no file can hold
-    write_text(out, html.encode("utf-8", "replace").decode("utf-8"))
+    return environment.get_template("base.html", globals={"style": style})

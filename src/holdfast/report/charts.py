@@ -12,13 +12,15 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from holdfast.report.blocks import Figure
+from holdfast.report.formats import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # stand-in -> variable of style.css; arbitrary, only unlikely to occur by chance
 COLOURS = {
@@ -33,7 +35,7 @@ STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "holdfast",  # the same records give the same file
     "text.parse_math": False,  # names are names, dollars and all
-    "font.size": 9.5,
+    "font.size": 10.5,
     "axes.edgecolor": LINE,
     "axes.labelcolor": MUTED,
     "axes.linewidth": 1.0,
@@ -50,7 +52,7 @@ STYLE = {
     "ytick.major.size": 0,
     "lines.solid_capstyle": "round",
 }
-WIDTH, HEIGHT = 4.4, 2.7  # inches: drawn small, so that its text stays legible on a phone
+WIDTH, HEIGHT = 4.0, 2.7  # inches: drawn small, so that its text stays legible on a phone
 MOST_POINTS = 240
 LONGEST_NAME = 16  # letters of a tick
 ROOM_FOR_NAMES = 34  # letters of all ticks together
@@ -85,9 +87,11 @@ class Band:
 
 
 def line_chart(
+    title: str,
     series: Sequence[Series],
     described: str,
     x_label: str,
+    y_label: str,
     *,
     percent: bool = False,
     mark: Mark | None = None,
@@ -96,23 +100,31 @@ def line_chart(
     names: Sequence[str] = (),
     starts: Sequence[float] = (),
     limits: tuple[float, float] | None = None,
-) -> Markup:
-    """An inline SVG of the series over a shared x.
+) -> Figure:
+    """A chart of the series over a shared x, with a note if the vertical axis leaves zero out.
 
     described: the text alternative. percent: shares on y shown as per cent. ends: names of the
     first and the last x, below the axis. names: words for x = 0, 1, 2 ... instead of numbers.
-    starts: where parts of x begin, as faint lines. limits: of y.
+    starts: where parts of x begin, as faint lines. limits: of y, of which the caller says that
+    they leave zero out.
     """
+    # Not needed before a chart is drawn.
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's own font has it
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        axes = figure.add_subplot()
+        canvas = Canvas(figsize=(WIDTH, HEIGHT), layout="constrained")
+        axes = canvas.add_subplot()
         for x in starts:
             axes.axvline(x, color=LINE, linewidth=1)
         for one in series:
             _draw(axes, one)
-        if limits:
-            axes.set_ylim(*limits)
+        axes.margins(x=0.03, y=0.12)
+        values = [y for one in series for y in one.y]
+        low, high = limits or _limits(values, *axes.get_ylim(), percent)
+        axes.set_ylim(low, high)
         if band:
             _draw_band(axes, band)
         if mark:
@@ -120,19 +132,40 @@ def line_chart(
         if names:
             _name_ticks(axes, names)
         if len(series) > 1:
-            figure.legend(
-                loc="outside upper left", ncols=len(series), frameon=False, handlelength=1.8
+            canvas.legend(
+                loc="outside upper left", ncols=len(series), frameon=False, handlelength=1.6
             )
         axes.set_xlabel(x_label)
-        axes.margins(x=0.03, y=0.12)
+        axes.set_ylabel(y_label)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if percent:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
+        else:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _tick(y)))
         if ends:
             _name_ends(axes, ends)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True)
-    return _inline(buffer.getvalue(), described)
+        canvas.savefig(buffer, format="svg", transparent=True)
+    note = "" if limits or low <= 0 <= high else _cut_axis(low, percent)
+    return Figure(title, _inline(buffer.getvalue(), described), note)
+
+
+def _limits(values: Sequence[float], low: float, high: float, percent: bool) -> tuple[float, float]:
+    """Of y: from zero where the values are not far above it, and shares to one."""
+    least, most = min(values), max(values)
+    if least >= 0:
+        low = 0.0 if least <= 0.5 * most else max(low, 0.0)
+    return low, (min(high, 1.02) if percent and most <= 1 else high)
+
+
+def _cut_axis(low: float, percent: bool) -> str:
+    shown = f"{100 * low:.0f}\u00a0%" if percent else number(float(f"{low:.2g}"))
+    return f"The vertical axis starts at about {shown}, not at zero."
+
+
+def _tick(value: float) -> str:
+    """Short, with true minus signs: 0.00001 as 1e-5."""
+    return re.sub(r"e-0*", "e-", f"{value:g}").replace("-", "\u2212")
 
 
 def _draw(axes: Axes, series: Series) -> None:
@@ -203,7 +236,7 @@ def _name_ends(axes: Axes, ends: tuple[str, str]) -> None:
             word,
             (x, 0),
             xycoords="axes fraction",
-            xytext=(0, -27),
+            xytext=(0, -31),
             textcoords="offset points",
             ha=side,
             va="center",

@@ -1,322 +1,295 @@
-"""The page of `continual run` and `continual add`: a record -> what each section shows."""
+"""The pages of a stream of tasks, and of one more task."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from holdfast.report import charts
-from holdfast.report.charts import Mark, Series, line_chart
-from holdfast.report.formats import DASH, number, percent, points
-from holdfast.report.frame import Record, changes, counted, frame, pictures, set_well, training
-
-KINDS = {"learnt": "use", "lost": "worse"}  # colours of the verdict
-TITLES = {
-    "within": "Among the classes of each task",
-    "union": "Among the classes of all tasks together",
-}
-NUMBERS = (
-    ("transfer", "Transfer"),
-    ("transfer_by_stage", "Transfer by stage"),
-    ("average", "Avg"),
-    ("last", "Last"),
-    ("forget", "Forget"),
+from holdfast.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Details,
+    Figure,
+    Figures,
+    Heading,
+    HeatCell,
+    HeatMap,
+    Hero,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Terms,
+    Tiles,
 )
+from holdfast.report.charts import Mark, Series, line_chart
+from holdfast.report.formats import DASH, percent, points
+from holdfast.report.page import (
+    Page,
+    change_blocks,
+    concluded,
+    cost_tiles,
+    counted,
+    method_in_words,
+)
+from holdfast.report.steps import (
+    gate_blocks,
+    replay_blocks,
+    replay_cards,
+    step_curves,
+    step_table,
+)
+from holdfast.results import AddResult, ContinualResult, StreamNumbers, TaskScores
+
+AWARE = "Task-aware accuracy (the task is known at test time)"
+AGNOSTIC = "Task-agnostic accuracy (among the classes of all tasks)"
+MEANING = {
+    "Task-aware": "share of images whose most similar class of their own task is right",
+    "Task-agnostic": "share of images whose most similar class of all tasks is right",
+    "Zero-shot": "mean of the first row of the matrix",
+    "Transfer": "mean over tasks of the accuracy before they were learnt, column by column; the "
+    "model before any task does not count (ZSCL, GIFT)",
+    "Transfer by stage": "the same entries averaged row by row first, as other libraries do; not "
+    "to be compared with transfer",
+    "Average": "mean of the whole matrix without the first row",
+    "Last": "mean of the last row",
+    "Forget": "mean change of a task from right after it was learnt to the end, over T - 1; "
+    "negative where tasks were forgotten",
+}
 CURVES = 24  # tasks with a chart of their own
-SAMPLES_EACH = 6  # replay pictures of one source
+TEMPLATES = 2  # of a task, before the rest are counted
+CLASSES = 100
 
 
-def page(record: Record, folder: Path) -> dict[str, Any]:
-    """The template's variables; relative image paths are looked up in the run's folder."""
-    steps = steps_of(record)
-    matrix, method = record.get("matrix") or {}, record.get("method")
-    shown: dict[str, Any] = {
-        "matrices": matrices(matrix, method),
-        "numbers": numbers(record.get("metrics") or {}, matrix),
-        "meaning": meaning(record.get("meaning") or {}),
-        "curves": curves(matrix, method),
-        "scores": scores(record),
-        "replay": replay(steps),
-        "samples": samples(steps, folder),
-        "gate": gate(steps),
-        "training": losses(steps),
-        "costs": costs(record.get("costs") or {}),
-        "tasks": tasks(steps),
-    }
-    sections = {
-        "matrix": ("Accuracy matrix", shown["matrices"]),
-        "numbers": ("Transfer, Avg, Last, Forget", shown["numbers"]),
-        "curves": ("Task by task", shown["curves"]),
-        "scores": ("Before and after", shown["scores"]),
-        "gate": ("The gate", shown["gate"]),
-        "replay": ("Replay", shown["replay"] or shown["samples"]),
-        "training": ("Training", shown["training"]),
-        "accounting": ("Costs", shown["costs"] or shown["tasks"]),
-    }
-    return frame(record, facts(record), verdict(record.get("verdict")), sections) | shown
+class ContinualPage(Page[ContinualResult]):
+    """A stream of tasks, one after the other."""
 
+    def facts(self) -> list[str]:
+        result, settings = self.result, self.result.settings
+        return [
+            method_in_words(result),
+            f"from {settings['model']}" if settings.get("model") else "",
+            counted(len(result.tasks), "task"),
+            counted(sum(len(task.classes) for task in result.tasks), "class", "classes"),
+        ]
 
-def steps_of(record: Record) -> list[Record]:
-    """The tasks that were learnt in the run, each with its training records."""
-    if record.get("step"):
-        return [{**record["step"], "training": record.get("training") or []}]
-    return list(record.get("steps") or [])
+    def hero(self) -> Hero:
+        return concluded(self.result.verdict, "", "", ("", ""))
 
+    def body(self) -> list[Section]:
+        steps = self.result.steps
+        title = "Transfer, average, last, forget"
+        return [
+            Section("matrix", "Accuracy matrix", self.matrices()),
+            Section("numbers", title, self.numbers(), "The stream in numbers"),
+            Section("curves", "Task by task", self.curves()),
+            Section("gate", "The gate", gate_blocks(steps)),
+            Section("replay", "Replay", [*replay_blocks(steps), *replay_cards(self, steps)]),
+            Section("training", "Training", step_curves(steps)),
+            Section("accounting", "Tasks and costs", self.accounting()),
+        ]
 
-def facts(record: Record) -> list[str | None]:
-    """The line under the title."""
-    model = (record.get("settings") or {}).get("model")
-    tasks = record.get("tasks") or []
-    classes = sum(len(task["classes"]) for task in tasks if isinstance(task, Mapping))
-    return [
-        record.get("method"),
-        f"from {model}" if model else None,
-        counted(len(tasks), "task"),
-        counted(classes, "class", "classes"),
-    ]
+    @property
+    def learnt_in_turn(self) -> bool:
+        """Whether there is a model after each task."""
+        matrix = self.result.matrix
+        return self.result.method != "zero-shot" and matrix.rows[1:] == matrix.columns
 
+    def matrices(self) -> list[Block]:
+        """Heat maps: a row for each model, a column for each task.
 
-def verdict(found: Record | None) -> dict[str, Any]:
-    """The verdict's colour, headline and sentences."""
-    if not found:
-        return {"kind": "open", "headline": "Not measured"}
-    return {
-        "kind": KINDS.get(found["decision"], "open"),
-        "headline": set_well(found["headline"]),
-        "text": set_well(found["text"]),
-    }
+        A cell's colour is its distance from the first row, zero-shot; a frame is put around a
+        task's score right after it was learnt.
+        """
+        matrix = self.result.matrix
+        lead = (
+            f"A row for each model, a column for each task, measured on the tasks' {matrix.split} "
+            "images. Green is above the zero-shot row, orange below it, and the stronger the "
+            "further."
+        )
+        if self.learnt_in_turn:
+            lead += (
+                " A frame marks a task that was just learnt: the cells below it say how much of it "
+                "was kept, those above it how the model did on the task before it learnt it."
+            )
+        blocks: list[Block] = [Paragraph(lead, "lead")]
+        counts = ", ".join(
+            f"{name} {count:,}" for name, count in zip(matrix.columns, matrix.images, strict=True)
+        )
+        for title, values in ((AWARE, matrix.task_aware), (AGNOSTIC, matrix.task_agnostic)):
+            if all(value is None for row in values for value in row):
+                continue
+            blocks += [Heading(title), self._heat_map(title, values)]
+        return [*blocks, Paragraph(f"Images measured on: {counts}.", "small")]
 
-
-def matrices(matrix: Record, method: str | None) -> list[dict[str, Any]]:
-    """Heat maps: a row for each model, a column for each task.
-
-    A cell's colour is its distance from the first row, zero-shot; a frame is put around a task's
-    score right after it was learnt.
-    """
-    found = []
-    for kind, title in TITLES.items():
-        rows = matrix.get(kind) or []
-        if not any(value is not None for row in rows for value in row):
-            continue
-        known = [
+    def _heat_map(self, title: str, values: Sequence[Sequence[float | None]]) -> HeatMap:
+        matrix = self.result.matrix
+        distances = [
             abs(value - start)
-            for row in rows
-            for value, start in zip(row, rows[0], strict=True)
+            for row in values
+            for value, start in zip(row, values[0], strict=True)
             if value is not None and start is not None
         ]
-        furthest = max(known, default=0) or 1
-        found.append(
-            {
-                "kind": kind,
-                "title": title,
-                "columns": matrix["columns"],
-                "rows": [
-                    {
-                        "name": name if place == 0 else f"after {name}",
-                        "cells": [
-                            cell(value, start, furthest)
-                            | {"new": method != "zero-shot" and place > 0 and task == name}
-                            for value, start, task in zip(
-                                row, rows[0], matrix["columns"], strict=True
-                            )
-                        ],
-                    }
-                    for place, (name, row) in enumerate(zip(matrix["rows"], rows, strict=True))
-                ],
-            }
-        )
-    return found
+        furthest = max(distances, default=0) or 1
+        rows = []
+        for place, (name, row) in enumerate(zip(matrix.rows, values, strict=True)):
+            cells = []
+            for value, start, task in zip(row, values[0], matrix.columns, strict=True):
+                framed = self.learnt_in_turn and place > 0 and task == name
+                if value is None or start is None:
+                    cells.append(HeatCell(DASH, 0, True, framed))
+                else:
+                    shade = round(100 * abs(value - start) / furthest)
+                    cells.append(HeatCell(f"{100 * value:.1f}", shade, value >= start, framed))
+            rows.append((name if place == 0 else f"after {name}", cells))
+        caption = "Share of images named right, per cent."
+        return HeatMap(title, matrix.columns, rows, caption, wide=True)
 
+    def numbers(self) -> list[Block]:
+        """Transfer, average, last and forget of both ways to measure, beside zero-shot."""
+        result = self.result
+        rows = []
+        for title, found, values in (
+            (AWARE, result.task_aware, result.matrix.task_aware),
+            (AGNOSTIC, result.task_agnostic, result.matrix.task_agnostic),
+        ):
+            if found == StreamNumbers(
+                transfer=None, transfer_by_stage=None, average=None, last=None, forget=None
+            ):
+                continue
+            known = [value for value in values[0] if value is not None]
+            start = statistics.mean(known) if len(known) == len(values[0]) else None
+            shares = [start, found.transfer, found.transfer_by_stage, found.average, found.last]
+            rows.append(Row(title, [*map(percent, shares), points(found.forget)]))
+        if not rows:
+            return []
+        _, _, *heads = MEANING
+        columns = [Column("Accuracy"), *map(Column, heads[:-1]), Column(f"{heads[-1]}, points")]
+        table = Table("Numbers of the stream", columns, rows, style="scores")
+        return [table, Terms(list(MEANING.items()))]
 
-def cell(value: float | None, start: float | None, furthest: float) -> dict[str, Any]:
-    """A cell of a heat map: its text, and its shade as per cent of the furthest from zero-shot."""
-    if value is None or start is None:
-        return {"text": DASH, "shade": 0, "right": True}
-    shade = round(100 * abs(value - start) / furthest)
-    return {"text": f"{100 * value:.1f}", "shade": shade, "right": value >= start}
-
-
-def numbers(metrics: Record, matrix: Record) -> dict[str, Any] | None:
-    """Transfer, Avg, Last and Forget of both ways to measure, beside zero-shot."""
-    rows = []
-    for kind, title in TITLES.items():
-        found = metrics.get(kind) or {}
-        if all(found.get(key) is None for key, _ in NUMBERS):
-            continue
-        first = (matrix.get(kind) or [[]])[0]
-        known = bool(first) and None not in first
-        cells = [percent(statistics.mean(first)) if known else DASH]
-        cells += [(points if key == "forget" else percent)(found.get(key)) for key, _ in NUMBERS]
-        rows.append({"title": title, "cells": cells})
-    headings = ["Zero-shot", *(heading for _, heading in NUMBERS)]
-    return {"headings": headings, "rows": rows} if rows else None
-
-
-def meaning(found: Record) -> list[tuple[str, str]]:
-    """What each number is, as the record says it."""
-    return [(heading, found[key]) for key, heading in NUMBERS if found.get(key)]
-
-
-def curves(matrix: Record, method: str | None) -> list[dict[str, Any]]:
-    """For each task, its accuracy before the stream and after each task."""
-    rows, columns = matrix.get("rows") or [], matrix.get("columns") or []
-    values = [v for kind in TITLES for row in matrix.get(kind) or [] for v in row if v is not None]
-    if method == "zero-shot" or not values or rows[1:] != columns:
-        return []
-    limits = (max(0.0, min(values) - 0.05), min(1.0, max(values) + 0.05))
-    figures = []
-    for place, task in enumerate(columns[:CURVES]):
-        lines = []
-        for kind, name in (("within", "among its own classes"), ("union", "among all classes")):
-            y = [row[place] for row in matrix.get(kind) or []]
-            if y and None not in y:
-                colour = charts.TUNED if kind == "union" else charts.ENSEMBLE
-                lines.append(Series(range(len(y)), y, name, colour, kind == "union"))
-        if lines:
+    def curves(self) -> list[Block]:
+        """For each task, its accuracy before the stream and after each task."""
+        matrix = self.result.matrix
+        if not self.learnt_in_turn:
+            return []
+        kinds = (("task-aware", matrix.task_aware), ("task-agnostic", matrix.task_agnostic))
+        known = [v for _, rows in kinds for row in rows for v in row if v is not None]
+        low, high = max(0.0, min(known) - 0.05), min(1.0, max(known) + 0.05)
+        figures: list[Figure] = []
+        for place, task in enumerate(matrix.columns[:CURVES]):
+            lines = []
+            for name, rows in kinds:
+                y = [value for row in rows if (value := row[place]) is not None]
+                if len(y) == len(rows):
+                    second = name == "task-agnostic"
+                    colour = charts.TUNED if second else charts.ENSEMBLE
+                    lines.append(Series(range(len(y)), y, name, colour, second))
             y = list(lines[0].y)
-            svg = line_chart(
-                lines,
-                f"Accuracy on {task}: {percent(y[0])} before any task, {percent(y[place + 1])} "
-                f"right after it was learnt, {percent(y[-1])} after the last.",
-                "",
-                percent=True,
-                mark=Mark(place + 1, "learnt"),
-                names=["zero-shot", *columns],
-                limits=limits,
+            figures.append(
+                line_chart(
+                    task,
+                    lines,
+                    f"Accuracy on {task}: {percent(y[0])} before any task, {percent(y[place + 1])} "
+                    f"right after it was learnt, {percent(y[-1])} after the last.",
+                    "model after",
+                    "accuracy",
+                    percent=True,
+                    mark=Mark(place + 1, "learnt"),
+                    names=["zero-shot", *matrix.columns],
+                    limits=(low, high),
+                )
             )
-            figures.append({"title": task, "svg": svg})
-    return figures
-
-
-def scores(record: Record) -> dict[str, Any] | None:
-    """Of one more task: accuracy before and after it, on it and on the held-out tasks."""
-    before, after = record.get("before") or {}, record.get("after") or {}
-    if not before:
-        return None
-    values = [
-        (name, old["top1"], after[name]["top1"], old["images"])
-        for name, old in before.items()
-        if name in after
-    ]
-    return changes(values, "before", "after")
-
-
-def replay(steps: Sequence[Record]) -> dict[str, Any] | None:
-    """How many images each source got in each task."""
-    drawn = [step for step in steps if step.get("replay")]
-    if not drawn:
-        return None
-    sources = dict.fromkeys(row["source"] for step in drawn for row in step["replay"]["coverage"])
-    rows = []
-    for step in drawn:
-        coverage = {row["source"]: row for row in step["replay"]["coverage"]}
-        rows.append(
-            {
-                "task": step["task"],
-                "images": step["replay"]["images"],
-                "prompts": step["replay"].get("prompts"),
-                "redrawn": step["replay"].get("redrawn"),
-                "cells": [coverage.get(source) for source in sources],
-            }
+        lead = (
+            "Accuracy on each task after each task of the stream. What falls to the right of the "
+            f"mark was forgotten. All charts have one scale, from {100 * low:.0f} to "
+            f"{100 * high:.0f} per cent."
         )
-    return {"sources": list(sources), "rows": rows}
+        if len(matrix.columns) > CURVES:
+            lead += f" The first {CURVES} of {len(matrix.columns)} tasks; the matrix has all."
+        return [Paragraph(lead, "lead"), Figures(figures)]
+
+    def accounting(self) -> list[Block]:
+        """What the tasks are, what each was learnt with, and what all of it took."""
+        rows = []
+        for task in self.result.tasks:
+            templates = " · ".join(task.templates[:TEMPLATES])
+            if len(task.templates) > TEMPLATES:
+                templates += f" and {len(task.templates) - TEMPLATES} more"
+            images = ", ".join(f"{count:,} {split}" for split, count in task.images.items())
+            kind = "captions" if task.captions else ""
+            rows.append(Row(task.name, [f"{len(task.classes):,}", images, templates], tag=kind))
+        columns = [Column("Task"), Column("Classes"), Column("Images", "words")]
+        columns.append(Column("Templates", "words"))
+        names = [Row(task.name, [self._listed(task.classes)]) for task in self.result.tasks]
+        classes = Table("Classes of each task", (), names, style="plain")
+        return [
+            Tiles(cost_tiles(self.result.costs)),
+            Table("Tasks of the stream", columns, rows),
+            Details("Classes of each task", [classes]),
+            *step_table(self.result.steps),
+        ]
+
+    @staticmethod
+    def _listed(names: Sequence[str]) -> str:
+        more = f" and {len(names) - CLASSES:,} more" if len(names) > CLASSES else ""
+        return ", ".join(names[:CLASSES]) + more
 
 
-def samples(steps: Sequence[Record], folder: Path) -> dict[str, Any] | None:
-    """Replay pictures of the last task that had any, with their prompts, by source."""
-    having = [step for step in steps if step.get("samples")]
-    if not having:
-        return None
-    by_source: dict[str, list[dict[str, Any]]] = {}
-    for sample in having[-1]["samples"]:
-        group = by_source.setdefault(sample["source"], [])
-        if len(group) < SAMPLES_EACH:
-            group += [
-                {"image": image, "prompt": sample["prompt"]}
-                for image in pictures([sample["path"]], folder)
-            ]
-    rows = [{"source": name, "shots": shots} for name, shots in by_source.items() if shots]
-    return {"task": having[-1]["task"], "rows": rows} if rows else None
+class AddPage(Page[AddResult]):
+    """One more task for a model."""
 
+    def facts(self) -> list[str]:
+        settings = self.result.settings
+        return [
+            method_in_words(self.result),
+            f"from {settings['model']}" if settings.get("model") else "",
+            f"knows {', '.join(self.result.tasks)}",
+        ]
 
-def gate(steps: Sequence[Record]) -> list[dict[str, Any]]:
-    """What the gate measured and took, a row a task, with the sweep behind it."""
-    rows = []
-    for step in steps:
-        found = step.get("gate")
-        if not found:
-            continue
-        sweep = found["sweep"]
-        taken = next((row for row in sweep if row["alpha"] == found["alpha"]), None)
-        exams = list(found.get("before") or sweep[0]["drops"])
-        rows.append(
-            {
-                "task": step["task"],
-                "alpha": found["alpha"],
-                "max_drop": found["max_drop"],
-                "trained": worst(sweep[0]),
-                "taken": worst(taken) if taken else None,
-                "exams": exams,
-                "sweep": [
-                    {
-                        "alpha": row["alpha"],
-                        "chosen": row["alpha"] == found["alpha"],
-                        "passes": row["passes"],
-                        "task_top1": row.get("task_top1"),
-                        "changes": [
-                            None if row["drops"].get(exam) is None else -row["drops"][exam]
-                            for exam in exams
-                        ],
-                    }
-                    for row in sweep
-                ],
-            }
+    def hero(self) -> Hero:
+        return concluded(self.result.verdict, "", "", ("", ""))
+
+    def body(self) -> list[Section]:
+        steps = [self.result.step]
+        return [
+            Section("scores", "Before and after", self.scores()),
+            Section("gate", "The gate", gate_blocks(steps)),
+            Section("replay", "Replay", [*replay_blocks(steps), *replay_cards(self, steps)]),
+            Section("training", "Training", step_curves(steps)),
+            Section("accounting", "Costs", self.accounting()),
+        ]
+
+    def scores(self) -> list[Block]:
+        """Accuracy before and after the task, on it and on the held-out tasks."""
+        before, after = self.result.before, self.result.after
+        both = [name for name in before if name in after]
+        values = [(n, before[n].top1, after[n].top1, before[n].images) for n in both]
+        lead = (
+            "Task-aware accuracy (the task is known at test time), before (ring) and after (dot) "
+            "the task was learnt, on its own images and on those of the held-out tasks."
         )
-    return rows
+        blocks = change_blocks(values, "before", "after", lead, "Task")
+        if not blocks:
+            return []
+        rows = []
+        for name in both:
+            note = "held out" if name in self.result.held_out else ""
+            for when, found in (("before", before[name]), ("after", after[name])):
+                rows.append(Row(name, [when, found.split, *_numbers(found)], tag=note))
+        columns = [Column("Task"), Column("When", "words"), Column("Images of", "words")]
+        columns += [Column("Task-aware"), Column("Task-agnostic")]
+        columns += [Column("Mean per class"), Column("Calibration error")]
+        return [*blocks, Details("All numbers", [Table("All scores", columns, rows)])]
+
+    def accounting(self) -> list[Block]:
+        """What the task was learnt with, and what that took."""
+        step = self.result.step
+        return [Tiles(cost_tiles(step.costs)), *step_table([step])]
 
 
-def worst(row: Record) -> dict[str, Any]:
-    """What changed for the worst under one weight of the new model."""
-    name = max(row["drops"], key=lambda exam: row["drops"][exam])
-    return {"name": name, "change": -row["drops"][name]}
-
-
-def losses(steps: Sequence[Record]) -> dict[str, Any] | None:
-    """The training curves of all tasks, one after the other."""
-    rows, starts, offset = [], [], 0
-    for step in steps:
-        records = step.get("training") or []
-        rows += [{**record, "step": offset + record["step"]} for record in records]
-        last = records[-1]["step"] + 1 if records else 0
-        offset += max(last, (step.get("train") or {}).get("steps") or 0)
-        starts.append(offset)
-    figures = training(rows, starts[:-1])
-    return {"figures": figures, "tasks": len(starts)} if figures else None
-
-
-def costs(found: Record) -> list[dict[str, Any]]:
-    """Seconds of each part, of all tasks together."""
-    parts = [
-        ("drawing replay images", "generation_seconds"),
-        ("training", "training_seconds"),
-        ("the gate", "gate_seconds"),
-        ("evaluation", "evaluation_seconds"),
-    ]
-    return [{"label": label, "seconds": found[key]} for label, key in parts if found.get(key)]
-
-
-def tasks(steps: Sequence[Record]) -> list[dict[str, Any]]:
-    """What each task was learnt from, with which settings, at which cost."""
-    return [
-        {
-            "name": step["task"],
-            "classes": step.get("classes"),
-            "images": (step.get("images") or {}).get("train"),
-            "steps": (step.get("train") or {}).get("steps"),
-            "learning_rate": number((step.get("train") or {}).get("learning_rate")),
-            "seconds": (step.get("costs") or {}).get("training_seconds"),
-        }
-        for step in steps
-    ]
+def _numbers(found: TaskScores) -> list[str | Cell]:
+    shares = (found.top1, found.task_agnostic_top1, found.mean_per_class, found.ece)
+    return [percent(share) for share in shares]

@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-SIDE = 96  # pixels
-TINY = 64  # an image no larger than this keeps its pixels and is shown with hard edges
+from holdfast.report.blocks import Picture
+
+STORED = 144  # pixels of a side, at most
+SHOWN = 72  # pixels of the page: half of them, for displays with twice as many
+TINY = 64  # an image no larger than this keeps its pixels, which are shown with hard edges
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """An image as a data URI, and whether it is enlarged with hard edges."""
+def thumbnail(path: Path, alt: str = "", caption: str = "") -> Picture | None:
+    """The image, made small, or None if it cannot be read.
 
-    uri: str
-    tiny: bool
-
-
-def thumbnail(path: Path) -> Thumbnail | None:
-    """The image at most 96 pixels wide and high, or None if it cannot be read."""
+    A tiny image is enlarged by a whole number, so that all of its pixels are squares of one size.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
             tiny = max(image.size) <= TINY
-            image.thumbnail((SIDE, SIDE))  # first, so that a large JPEG is decoded small
+            image.thumbnail((STORED, STORED))  # first, so that a large JPEG is decoded small
             small = _as_rgb(ImageOps.exif_transpose(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()
     if tiny:
         small.save(buffer, "PNG", optimize=True)
+        scale = -(-TINY // max(small.size))
+        width, height = (scale * side for side in small.size)
     else:
         small.save(buffer, "JPEG", quality=85)
+        width = height = SHOWN
     kind = "png" if tiny else "jpeg"
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    return Thumbnail(f"data:image/{kind};base64,{encoded}", tiny)
+    return Picture(f"data:image/{kind};base64,{encoded}", width, height, tiny, alt, caption)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

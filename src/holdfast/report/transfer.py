@@ -1,301 +1,265 @@
-"""The page of `transfer`: a run's record -> what each section shows."""
+"""The page of name-only transfer, and that of an evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from holdfast.report import charts
+from holdfast.report.blocks import (
+    Bars,
+    Block,
+    Card,
+    Cards,
+    Column,
+    Details,
+    Figure,
+    Figures,
+    Heading,
+    Hero,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+    Tiles,
+)
 from holdfast.report.charts import Mark, Series, line_chart
 from holdfast.report.formats import large, number, percent
-from holdfast.report.frame import (
-    Record,
-    changes,
+from holdfast.report.page import (
+    Page,
+    cost_tiles,
     counted,
     finite_columns,
-    flat,
-    frame,
-    pictures,
-    set_well,
-    strip,
-    training,
+    method_in_words,
+    training_figures,
+    unreadable_files,
 )
+from holdfast.report.scores import ZERO_SHOT, score_sections, verdict_hero
+from holdfast.results import Evaluation, TransferResult
 
-MODELS = ("zero-shot", "fine-tuned", "ensemble")
-# key, heading, better when larger
-METRICS = (
-    ("top1", "Top-1", True),
-    ("mean_per_class", "Mean per class", True),
-    ("ece", "Calibration error", False),
-    ("nll", "NLL", False),
-)
 SAMPLE_CLASSES = 24
 SAMPLES_EACH = 6
-HEAT_MAP_CLASSES = 20
-CONFUSED_PAIRS = 10
+NOT_COMPARED = Hero(
+    "open",
+    "Measured, not compared",
+    "The scores below come from real images, but only one model was scored on them.",
+)
+NOT_MEASURED = Hero(
+    "open",
+    "Not measured on real images",
+    "No folder of real images was given, so nothing here says whether the adapted model is better "
+    "than the zero-shot one. Evaluate it on labelled photos, even a few dozen, before you rely on "
+    "it.",
+)
 
 
-def page(record: Record, folder: Path) -> dict[str, Any]:
-    """The template's variables; relative image paths are looked up in the run's folder."""
-    scores = {name: (record.get("scores") or {})[name] for name in models_of(record)}
-    shown: dict[str, Any] = {
-        "score_rows": score_rows(scores),
-        "samples": samples(record.get("samples") or {}, record.get("classes") or [], folder),
-        "alpha": alpha(record.get("alpha") or {}),
-        "change": per_class_change(scores),
-        "confusion": confusion(scores),
-        "training": training(record.get("training") or []),
-        "diagnostics": diagnostics(record.get("diagnostics") or {}),
-        "generator": flat(record.get("generator") or {}),
-    }
-    sections: dict[str, tuple[str, Any]] = {
-        "scores": ("Scores", shown["score_rows"]),
-        "samples": ("Images", shown["samples"]["rows"]),
-        "alpha": (
-            "How much of the new model",
-            shown["alpha"]["figures"] or shown["alpha"]["chosen"] is not None,
-        ),
-        "classes": ("Class by class", shown["change"]),
-        "confusion": ("What it confuses", shown["confusion"]),
-        "training": ("Training", shown["training"]),
-        "diagnostics": (
-            "Real against generated",
-            shown["diagnostics"]["gap"] or shown["diagnostics"]["diversity"],
-        ),
-        "accounting": (
-            "Images and costs",
-            record.get("images") or record.get("costs") or shown["generator"],
-        ),
-    }
-    hero = verdict(record.get("verdict"), bool(scores))
-    return frame(record, facts(record), hero, sections) | shown
+class TransferPage(Page[TransferResult]):
+    """Name-only transfer: class names -> generated images -> an adapted model."""
 
+    def facts(self) -> list[str]:
+        result = self.result
+        return [
+            method_in_words(result),
+            f"{result.model.name}, {large(result.model.parameters)} parameters",
+            counted(len(result.classes), "class", "classes"),
+            counted(result.images.generated, "image"),
+            f"drawn by {result.generator}" if result.generator else "",
+        ]
 
-def facts(record: Record) -> list[str | None]:
-    """The line under the title."""
-    model, images = record.get("model") or {}, record.get("images") or {}
-    size = f", {large(model['parameters'])} parameters" if model.get("parameters") else ""
-    generated = images.get("generated")
-    return [
-        f"{model['name']}{size}" if model.get("name") else None,
-        counted(len(record.get("classes") or []), "class", "classes"),
-        None if generated is None else f"{generated:,} generated images",
-    ]
+    def hero(self) -> Hero:
+        if self.result.verdict is not None:
+            return verdict_hero(self.result.verdict)
+        return NOT_COMPARED if self.result.scores else NOT_MEASURED
 
+    def body(self) -> list[Section]:
+        result = self.result
+        scores, classes, confusion = score_sections(result.scores)
+        kinds = [kind for kind, paths in result.samples.items() if any(paths.values())]
+        training = training_figures(result.training)
+        return [
+            scores,
+            Section("samples", f"Images: {' and '.join(kinds)}", self.samples(kinds), "Images"),
+            Section("alpha", "How much of the new model", self.alpha()),
+            classes,
+            confusion,
+            Section("training", "Training", [Figures(training)] if training else []),
+            Section("diagnostics", "Real against generated", self.diagnostics()),
+            Section("accounting", "Images and costs", self.accounting()),
+        ]
 
-def models_of(record: Record) -> list[str]:
-    """The models that were scored, in the order they come to be."""
-    return [name for name in MODELS if (record.get("scores") or {}).get(name)]
+    def samples(self, kinds: list[str]) -> list[Block]:
+        """Per class some images of each kind; many classes are thinned out evenly."""
+        samples = self.result.samples
+        present = [n for n in self.result.classes if any(samples[k].get(n) for k in kinds)]
+        if not present:
+            return []
+        step = max(1.0, len(present) / SAMPLE_CLASSES)
+        names = [present[int(i * step)] for i in range(min(len(present), SAMPLE_CLASSES))]
+        cards = []
+        for name in names:
+            groups = [
+                (
+                    kind,
+                    self.pictures(
+                        samples[kind].get(name, [])[:SAMPLES_EACH], f"{kind} image {{}} of {name}"
+                    ),
+                )
+                for kind in kinds
+            ]
+            cards.append(Card(name, groups))
+        lead = "These images are stored in this file: think of that before you pass it on."
+        if len(names) < len(present):
+            lead += f" {len(names)} of {len(present):,} classes, spread evenly over the list."
+        return [Paragraph(lead, "lead"), Cards(cards)]
 
-
-def verdict(found: Record | None, measured: bool) -> dict[str, Any]:
-    """The verdict's colour, headline, number and interval."""
-    if not found:
-        if measured:
-            text = "The scores below come from real images, but only one model was scored on them."
-            return {"kind": "open", "headline": "Measured, not compared", "lines": [text]}
-        text = (
-            "No folder of real images was given, so nothing here says whether the adapted model is "
-            "better than the zero-shot one. Evaluate on even a few dozen labelled photos before "
-            "you rely on it."
+    def alpha(self) -> list[Block]:
+        """The weight of the new model, curves over it, and the numbers behind them."""
+        found = self.result.alpha
+        how = "chosen without any real image" if found.how == "auto" else "as set"
+        lead = (
+            "The final weights are a mixture: a share α of the fine-tuned model, and the rest of "
+            f"the original one. Here α = {found.chosen:g}, {how}."
         )
-        return {"kind": "open", "headline": "Not measured on real images", "lines": [text]}
-    low, high, difference = (found[key] for key in ("low", "high", "difference"))
-    use = found["decision"] == "use"
-    text, _, advice = found["text"].rpartition(": ")  # the headline already gives the advice
-    lines = []
-    if found.get("gained") is not None:
-        lines = [
-            f"{found['gained']:,} images are right only with the adapted model, "
-            f"{found['lost']:,} only with the zero-shot model."
+        blocks: list[Block] = [Paragraph(lead, "lead")]
+        if found.why:
+            blocks.append(Paragraph(found.why))
+        sweep = sorted(found.sweep, key=lambda point: point.alpha)
+        right = [
+            ("right", [point.real_top1 for point in sweep]),
+            ("mean per class", [point.real_mean_per_class for point in sweep]),
         ]
-    return {
-        "kind": "use" if use else "worse" if high < 0 else "keep",
-        "headline": "Use the adapted model" if use else "Keep the zero-shot model",
-        "text": set_well(text or advice) + ".",
-        "strip": strip(difference, low, high, "zero-shot better", "adapted better"),
-        "lines": lines,
-    }
-
-
-def score_rows(scores: Record) -> list[dict[str, Any]]:
-    """One row per model: each metric's text, and whether it is the best of its column."""
-    best = {}
-    for key, _, larger in METRICS:
-        values = [score[key] for score in scores.values() if score.get(key) is not None]
-        if len(values) > 1:
-            best[key] = max(values) if larger else min(values)
-    return [
-        {
-            "name": name,
-            "cells": [
-                {
-                    "heading": heading,
-                    "text": number(score.get(key)) if key == "nll" else percent(score.get(key)),
-                    "best": key in best and score.get(key) == best[key],
-                }
-                for key, heading, _ in METRICS
-            ],
-        }
-        for name, score in scores.items()
-    ]
-
-
-def samples(paths: Record, classes: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Per class some thumbnails of either domain; many classes are thinned out evenly."""
-    domains = [name for name in ("generated", "real") if paths.get(name)]
-    known = list(classes) or list(dict.fromkeys(name for d in domains for name in paths[d]))
-    present = list(dict.fromkeys(n for n in known if any(paths[d].get(n) for d in domains)))
-    step = max(1.0, len(present) / SAMPLE_CLASSES)
-    shown = [present[int(i * step)] for i in range(min(len(present), SAMPLE_CLASSES))]
-    rows = []
-    for name in shown:
-        row = {
-            domain: pictures(paths[domain].get(name, [])[:SAMPLES_EACH], folder)
-            for domain in domains
-        }
-        rows.append({"name": name, "domains": row})
-    return {"rows": rows, "classes": len(present), "domains": domains}
-
-
-def alpha(record: Record) -> dict[str, Any]:
-    """Curves over alpha for what was measured, and the numbers behind them."""
-    sweep = sorted(record.get("sweep") or [], key=lambda row: row["alpha"])
-    chosen = record.get("chosen")
-    mark = None if chosen is None else Mark(chosen, f"chosen α = {chosen:g}")
-    panels: tuple[tuple[str, tuple[str, ...], bool], ...] = (
-        ("Accuracy on real images", ("real_top1", "real_mean_per_class"), True),
-        ("Calibration error on real images", ("ece",), True),
-        ("Score without real images", ("proxy",), False),
-    )
-    names = {"real_top1": "top-1", "real_mean_per_class": "mean per class"}
-    colours = {"real_mean_per_class": charts.TUNED}
-    figures = []
-    for title, keys, share in panels:
-        lines = [
-            Series(*columns, names.get(key, ""), colours.get(key, charts.ENSEMBLE), i > 0)
-            for i, key in enumerate(keys)
-            if len((columns := finite_columns(sweep, "alpha", key))[0]) > 1
+        error = [("", [point.ece for point in sweep])]
+        proxy = [("", [point.proxy for point in sweep])]
+        figures = [
+            *self._curve("Accuracy on real images", "accuracy", right, True),
+            *self._curve("Calibration error on real images", "calibration error", error, True),
+            *self._curve("Score without real images", "score", proxy, False),
         ]
-        if lines:
-            svg = line_chart(
-                lines,
-                f"{title} against alpha. The table below has the numbers.",
-                "α",
-                percent=share,
-                mark=mark,
-                ends=("zero-shot", "fine-tuned"),
+        if not figures:
+            return blocks
+        every: dict[str, tuple[Callable[[float | None], str], list[float | None]]] = {
+            "Right": (percent, [p.real_top1 for p in sweep]),
+            "Mean per class": (percent, [p.real_mean_per_class for p in sweep]),
+            "Calibration error": (percent, [p.ece for p in sweep]),
+            "Score without real images": (number, [p.proxy for p in sweep]),
+        }
+        known = {name: both for name, both in every.items() if any(v is not None for v in both[1])}
+        rows = [
+            Row(
+                f"{point.alpha:g}",
+                [form(values[place]) for form, values in known.values()],
+                tag="taken" if point.alpha == found.chosen else "",
             )
-            figures.append({"title": title, "svg": svg})
-    headings = {
-        "real_top1": "Top-1",
-        "real_mean_per_class": "Mean per class",
-        "ece": "Calibration error",
-        "proxy": "Score without real images",
-    }
-    used = [key for key in headings if any(row.get(key) is not None for row in sweep)]
-    return {
-        "chosen": chosen,
-        "how": record.get("how"),
-        "why": record.get("why"),
-        "figures": figures,
-        "headings": [headings[key] for key in used],
-        "rows": [
-            {
-                "alpha": row["alpha"],
-                "chosen": row["alpha"] == chosen,
-                "cells": [(number if k == "proxy" else percent)(row.get(k)) for k in used],
-            }
-            for row in sweep
-        ],
-    }
+            for place, point in enumerate(sweep)
+        ]
+        columns = [Column("Share α"), *map(Column, known)]
+        table = Table("Scores by share of the new model", columns, rows, style="narrow")
+        return [*blocks, Figures(figures), Details("The numbers", [table])]
+
+    def _curve(
+        self,
+        title: str,
+        label: str,
+        lines: list[tuple[str, list[float | None]]],
+        share: bool,
+    ) -> list[Figure]:
+        """A chart over alpha, or nothing where too little was measured."""
+        found = []
+        alphas = sorted(point.alpha for point in self.result.alpha.sweep)
+        for place, (name, values) in enumerate(lines):
+            x, y = finite_columns(zip(alphas, values, strict=True))
+            if len(x) > 1:
+                colour = charts.TUNED if place else charts.ENSEMBLE
+                found.append(Series(x, y, name, colour, place > 0))
+        if not found:
+            return []
+        chosen = self.result.alpha.chosen
+        chart = line_chart(
+            title,
+            found,
+            f"{title} against the share of the new model. The table below has the numbers.",
+            "share α",
+            label,
+            percent=share,
+            mark=Mark(chosen, f"taken: α = {chosen:g}"),
+            ends=("zero-shot", "fine-tuned"),
+        )
+        return [chart]
+
+    def diagnostics(self) -> list[Block]:
+        """The domain gap as bars against the distances within a domain; diversity as a table."""
+        found = self.result.diagnostics
+        if found is None:
+            return []
+        blocks: list[Block] = []
+        if found.gap:
+            alike = {name: len(set(name.split("/"))) == 1 for name in found.gap}
+            within = [found.gap[name] for name, same in alike.items() if same]
+            between = [found.gap[name] for name, same in alike.items() if not same]
+            text = "How far apart the features of two sets of images lie (Fréchet distance)."
+            if within and between and max(within) > 0:
+                text += (
+                    f" Real and generated images are {max(between) / max(within):.1f} times as far "
+                    "apart as two halves of the same kind."
+                )
+            largest = max(found.gap.values()) or 1
+            rows = [
+                Row(
+                    name.replace("/", " – "),
+                    [
+                        Bars([(value / largest, "theirs" if alike[name] else "between")]),
+                        number(value),
+                    ],
+                )
+                for name, value in found.gap.items()
+            ]
+            columns = [Column("Two sets of images"), Column("", "words"), Column("Distance")]
+            blocks += [
+                Paragraph(text, "lead"),
+                Table("Domain gap", columns, rows, style="narrow"),
+            ]
+        if found.diversity:
+            keys = list(dict.fromkeys(key for row in found.diversity.values() for key in row))
+            rows = [
+                Row(name, [number(row.get(key)) for key in keys])
+                for name, row in found.diversity.items()
+            ]
+            columns = [Column("Features of"), *(Column(key.replace("_", " ")) for key in keys)]
+            caption = (
+                "Magnitude: how much the lengths of the features deviate, relative to their mean. "
+                "Direction: mean cosine distance of two images, of all or of one class."
+            )
+            blocks += [
+                Heading("Diversity of the features"),
+                Table("Diversity of the features", columns, rows, caption, "narrow"),
+            ]
+        return blocks
+
+    def accounting(self) -> list[Block]:
+        """Numbers of images, time and memory, and files that were left out."""
+        images = self.result.images
+        asked = [] if images.requested is None else [("images asked for", f"{images.requested:,}")]
+        tiles = [
+            *asked,
+            ("images to learn from", f"{images.generated:,}"),
+            ("drawn again", f"{images.redrawn:,}"),
+            ("dropped by the filter", f"{images.filtered:,}"),
+            ("unreadable files", f"{len(images.unreadable):,}"),
+            *cost_tiles(self.result.costs),
+        ]
+        return [Tiles(tiles), *unreadable_files(images.unreadable)]
 
 
-def per_class_change(scores: Record) -> dict[str, Any] | None:
-    """Accuracy of each class before and after, sorted by change; None without both."""
-    if "zero-shot" not in scores or len(scores) < 2:
-        return None
-    name = list(scores)[-1]
-    before, after = scores["zero-shot"], scores[name]
-    columns = (after["classes"], before["per_class"], after["per_class"], after["count"])
-    return changes(zip(*columns, strict=True), "zero-shot", name)
+class EvaluationPage(Page[Evaluation]):
+    """A classifier on real images."""
 
+    def facts(self) -> list[str]:
+        scores = self.result.scores
+        return [counted(len(scores.classes), "class", "classes"), counted(scores.n, "image")]
 
-def confusion(scores: Record) -> dict[str, Any] | None:
-    """The last model's mistakes: a heat map for few classes, and the most confused pairs."""
-    if not scores:
-        return None
-    name = list(scores)[-1]
-    cells = {(true, guess): images for true, guess, images in scores[name]["confusion"]}
-    before = {(t, g): images for t, g, images in scores.get("zero-shot", {}).get("confusion", [])}
-    classes, count = scores[name]["classes"], scores[name]["count"]
-    mistakes = sorted(
-        ((images, pair) for pair, images in cells.items() if pair[0] != pair[1]),
-        key=lambda entry: (-entry[0], entry[1]),
-    )
-    pairs = [
-        {
-            "true": classes[true],
-            "guess": classes[guess],
-            "images": images,
-            "share": images / count[true],
-            "before": before.get((true, guess), 0) if name != "zero-shot" else None,
-        }
-        for images, (true, guess) in mistakes[:CONFUSED_PAIRS]
-    ]
-    return {
-        "model": name,
-        "classes": classes,
-        "rows": heat_map(classes, count, cells) if len(classes) <= HEAT_MAP_CLASSES else [],
-        "pairs": pairs,
-        "mistakes": sum(images for images, _ in mistakes),
-    }
+    def hero(self) -> Hero:
+        return NOT_COMPARED if self.result.verdict is None else verdict_hero(self.result.verdict)
 
-
-def heat_map(
-    classes: Sequence[str], count: Sequence[int], cells: Mapping[tuple[int, int], int]
-) -> list[dict[str, Any]]:
-    """Rows of true classes; a cell's shade is its share of the row."""
-    return [
-        {
-            "name": classes[true],
-            "cells": [
-                {
-                    "images": (images := cells.get((true, guess), 0)),
-                    "shade": round(100 * images / count[true]) if count[true] else 0,
-                    "right": true == guess,
-                }
-                for guess in range(len(classes))
-            ],
-        }
-        for true in range(len(classes))
-    ]
-
-
-def diagnostics(record: Record) -> dict[str, Any]:
-    """The domain gap as bars against the distances within a domain; diversity as a table."""
-    gap = record.get("gap") or {}
-    largest = max(gap.values(), default=0) or 1
-    within = [gap[key] for key in ("real/real", "generated/generated") if key in gap]
-    ratio = gap["real/generated"] / max(within) if within and "real/generated" in gap else None
-    diversity = record.get("diversity") or {}
-    if diversity and not any(isinstance(value, Mapping) for value in diversity.values()):
-        diversity = {"features": diversity}
-    keys = list(dict.fromkeys(key for row in diversity.values() for key in row))
-    return {
-        "gap": [
-            {
-                "name": name.replace("/", " – "),
-                "distance": distance,
-                "width": round(100 * distance / largest, 1),
-            }
-            for name, distance in gap.items()
-        ],
-        "ratio": ratio,
-        "headings": [key.replace("_", " ") for key in keys],
-        "diversity": [
-            {"name": name, "cells": [number(row.get(key)) for key in keys]}
-            for name, row in diversity.items()
-        ],
-    }
+    def body(self) -> list[Section]:
+        before = self.result.zero_shot
+        scores = {} if before is None else {ZERO_SHOT: before}
+        return score_sections(scores | {"classifier": self.result.scores})

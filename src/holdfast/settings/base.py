@@ -13,6 +13,7 @@ from holdfast.errors import did_you_mean
 from holdfast.settings.convert import FieldError, convert, from_json_text
 
 Precision = Literal["auto", "fp32", "bf16"]
+types: Callable[[type], dict[str, Any]] = cache(get_type_hints)  # of each field of a class
 
 
 def setting(
@@ -133,12 +134,6 @@ class Named(Settings):
     def to_json(self) -> dict[str, Any]:
         """The name, then the fields."""
         return {"name": self.name, **super().to_json()}
-
-
-@cache
-def types(kind: type[Settings]) -> dict[str, Any]:
-    """The type of each field of a settings class."""
-    return get_type_hints(kind)
 
 
 def is_required(each: Field[Any]) -> bool:

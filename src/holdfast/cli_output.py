@@ -1,0 +1,205 @@
+"""What the commands print of their typed results, and the tables of methods and anchors."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.anchors.base import Anchor, Need
+from holdfast.commands import settings as of
+from holdfast.methods.base import PROVIDED, Family, Method, compose
+from holdfast.settings.base import shown
+
+if TYPE_CHECKING:
+    from holdfast.results import (
+        AddResult,
+        Advice,
+        Conclusion,
+        ContinualResult,
+        DistillResult,
+        Evaluation,
+        Verdict,
+    )
+
+
+def show_generated(_: of.GenerateSettings, found: Any) -> None:
+    """Where the images are, or what they would cost."""
+    print(f"Images: {found}" if isinstance(found, Path) else found)
+
+
+def show_transfer(settings: of.TransferSettings, found: Any) -> None:
+    """Scores, the verdict, and where everything is; or what it would cost."""
+    from holdfast.results import TransferResult, read_result
+    from holdfast.runs import RESULT
+
+    if hasattr(found, "seconds_per_image"):
+        print(found)
+        return
+    result = read_result(settings.out / RESULT)
+    assert isinstance(result, TransferResult)
+    for kind, scores in result.scores.items():
+        print(f"{kind:12} top-1 {scores.top1:6.1%}   calibration error {scores.ece:6.1%}")
+    print(f"alpha {result.alpha.chosen:g} ({result.alpha.why})")
+    show_notes(result.notes)
+    show_verdict(result.verdict)
+    show_places("Classifier", settings.out / "model", settings.out)
+
+
+def show_distilled(settings: of.DistillSettings, found: DistillResult | Advice | Any) -> None:
+    """Accuracy by domain, what was asked, and where everything is; or what it would cost."""
+    from holdfast.results import Advice, DistillResult
+
+    if isinstance(found, Advice):  # itself it is printed as soon as it is known
+        print(f"Per class and domain: {settings.out / 'advice.json'}")
+        return
+    if not isinstance(found, DistillResult):
+        print(found)
+        return
+    tables = {"trained on": found.summary.in_domain}
+    if found.summary.held_out:
+        tables["unseen"] = found.summary.held_out["full"]
+    for kind, table in tables.items():
+        rows = table.domains | {"average": table.average, "worst": table.worst}
+        for name, row in rows.items():
+            spread = "" if row.deviation is None else f" ± {row.deviation:.1%}"
+            print(f"{kind:12} {name:20} {row.mean:6.1%}{spread}")
+    show_notes(found.notes)
+    show_verdict(found.verdict)
+    print(f"Queries: {found.queries.asked_by_this_run:,}")
+    students = [trial.classifier for trial in found.trials if trial.classifier]
+    several = f"{len(students)} in {settings.out}"
+    place = settings.out / students[0] if len(students) == 1 else several
+    show_places("Student", place if students else None, settings.out)
+
+
+def show_evaluation(_: of.EvaluateSettings, found: Evaluation) -> None:
+    """Accuracy and calibration, and the verdict if there is one."""
+    for kind, scores in (("zero-shot", found.zero_shot), ("classifier", found.scores)):
+        if scores is not None:
+            print(
+                f"{kind:12} {scores.n} images   top-1 {scores.top1:6.1%}   "
+                f"mean per class {scores.mean_per_class:6.1%}   calibration error {scores.ece:6.1%}"
+            )
+    show_notes(found.notes)
+    show_verdict(found.verdict)
+
+
+def show_predictions(_: of.PredictSettings, found: Any) -> None:
+    """A line for each image: path, then names with probabilities, separated by tabs."""
+    for path, names in found:
+        print("\t".join([str(path), *(f"{name}\t{p:.4f}" for name, p in names)]))
+
+
+def show_stream(settings: of.ContinualRunSettings, found: ContinualResult) -> None:
+    """The accuracy matrix and its numbers."""
+    matrix = found.matrix
+    width = max(len(name) for name in (*matrix.rows, *matrix.columns, "after"))
+    line = " ".join(f"{name:>{max(7, len(name))}}" for name in matrix.columns)
+    print(f"{'after':{width}} {line}   ({matrix.split})")
+    for after, row in zip(matrix.rows, matrix.task_aware, strict=True):
+        cells = zip(matrix.columns, row, strict=True)
+        line = " ".join(f"{value:>{max(7, len(name))}.1%}" for name, value in cells)
+        print(f"{after:{width}} {line}")
+    for kind, numbers in (("task-aware", found.task_aware), ("task-agnostic", found.task_agnostic)):
+        named = vars(numbers).items()
+        shown = ", ".join(f"{name} {100 * v:.2f}" for name, v in named if v is not None)
+        if shown:
+            print(f"{kind}: {shown}")
+    show_notes(found.notes)
+    show_verdict(found.verdict)
+    show_places("Models", settings.out / "tasks", settings.out)
+
+
+def show_added(settings: of.ContinualAddSettings, found: AddResult) -> None:
+    """Accuracy before and after, and where the model is."""
+    for name, before in found.before.items():
+        after = found.after[name].top1
+        print(f"{name:20} {before.top1:6.1%} -> {after:6.1%}   ({before.images} images)")
+    show_notes(found.notes)
+    show_verdict(found.verdict)
+    show_places("Model", settings.out / "model", settings.out)
+
+
+def show_report(_: of.ReportSettings, found: Path) -> None:
+    """Where the page is."""
+    print(f"Report: {found}")
+
+
+def show_demo(settings: of.DemoSettings, found: tuple[Any, Any]) -> None:
+    """What the command that was demonstrated prints."""
+    shows: dict[str, Callable[..., None]] = {
+        "transfer": show_transfer,
+        "distill": show_distilled,
+        "continual": show_stream,
+    }
+    shows[settings.what](*found)
+
+
+def show_nothing(*_: Any) -> None:
+    """A command that prints for itself."""
+
+
+def show_verdict(verdict: Verdict | Conclusion | None) -> None:
+    """What a run comes to, in words."""
+    headline = getattr(verdict, "headline", "")
+    if verdict is not None:
+        print(f"Verdict: {headline}{'. ' if headline else ''}{verdict.text}")
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """What else there is to know, a line each; a long list is cut short."""
+    for note in notes[:10]:
+        print(f"Note: {note}")
+    if len(notes) > 10:
+        print(f"Note: and {len(notes) - 10} more, in result.json.")
+
+
+def show_places(what: str, place: Any, run: Path) -> None:
+    """Where a run's model is, and its report."""
+    if place:
+        print(f"{what + ':':11} {place}")
+    print(f"{'Report:':11} {run / 'report.html'}")
+
+
+def methods_table() -> str:
+    """All methods: name, paper, commands, what each needs, and what it does."""
+    rows = []
+    for kind in Method.known().values():
+        needs: set[Need] = set()
+        for family in kind.families:
+            composition = compose(kind(), [], family)
+            needs |= composition.needs | ({Need.REPLAY} if composition.asks_replay else set())
+        rows.append((kind.name, kind.paper, sorted(kind.families), sorted(needs), [about(kind)]))
+    return table(rows)
+
+
+def anchors_table() -> str:
+    """All anchors: name, paper, commands, what each needs, what it does, and its settings."""
+    rows = []
+    for kind in Anchor.known().values():
+        families = sorted(f for f in Family if kind.needs <= PROVIDED[f])
+        settings = [f"{key}={shown(value)}" for key, value in vars(kind()).items()]
+        about_it = [about(kind), f"Settings: {', '.join(settings)}."]
+        rows.append((kind.name, kind.paper, families, sorted(kind.needs), about_it))
+    return table(rows)
+
+
+def about(kind: type) -> str:
+    """The first line of a class's docstring."""
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def table(rows: Iterable[tuple[str, str, Sequence[str], Sequence[str], Sequence[str]]]) -> str:
+    """Rows of (name, paper, commands, needs, texts) as columns; the texts stand below each."""
+    listed = [("name", "paper", ["commands"], ["needs"], []), *rows]
+    cells = [(name, paper or "-", ", ".join(where)) for name, paper, where, _, _ in listed]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for columns, (*_, needs, texts) in zip(cells, listed, strict=True):
+        padded = [text.ljust(width) for text, width in zip(columns, widths, strict=True)]
+        lines.append("  ".join([*padded, ", ".join(needs) or "-"]))
+        for text in texts:
+            lines.append(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    "))
+    return "\n".join(lines)
