@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch as torch
 
     from holdfast import averaging as averaging
-    from holdfast import evaluate as evaluate
+    from holdfast import evaluation as evaluation
     from holdfast import losses as losses
     from holdfast import weights as weights
 else:
@@ -27,6 +27,6 @@ else:
 
     torch = _Lazy("torch")
     averaging = _Lazy("holdfast.averaging")
-    evaluate = _Lazy("holdfast.evaluate")
+    evaluation = _Lazy("holdfast.evaluation")
     losses = _Lazy("holdfast.losses")
     weights = _Lazy("holdfast.weights")

@@ -18,7 +18,7 @@ from holdfast.anchors.base import ReplaySet
 from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.captions import read_pairs
 from holdfast.data.replay import BASE, Source, coverage, draw_prompts, images_of
-from holdfast.evaluate import forward
+from holdfast.evaluation import forward
 from holdfast.files import derive_seed
 from holdfast.generation import generate_images
 from holdfast.generation.pipeline import find

@@ -17,8 +17,9 @@ from tests import tiny
 from tests.test_cli import error_of
 
 import holdfast
-from holdfast import builtin, names, task_history
+from holdfast import builtin, evaluation, names, task_history
 from holdfast.cli import main
+from holdfast.commands import continual_results
 from holdfast.data.batches import sequential_batches
 from holdfast.data.captions import read_pairs
 from holdfast.data.streams import TaskSource, find_stream, open_source, open_task
@@ -324,9 +325,9 @@ def test_methods_in_the_same_harness(method, tasks, options, model, tmp_path):
 def test_wise_ft_is_fine_tuning_averaged_with_the_weights_before(
     tasks, options, clip_folder, model, tmp_path
 ):
-    for method, out in (("finetune", "tuned"), ("wise-ft", "merged")):
-        command = (model, "--task", tasks / "colours", *options, "--method", method)
-        assert add(*command, "--method.alpha", 0.3, "--out", tmp_path / out) == 0
+    for method, out in ((["finetune"], "tuned"), (["wise-ft", "--alpha", 0.3], "merged")):
+        command = (model, "--task", tasks / "colours", *options, "--method", *method)
+        assert add(*command, "--out", tmp_path / out) == 0
     expected = interpolate(weights(clip_folder), weights(tmp_path / "tuned" / "model"), 0.3)
     merged = weights(tmp_path / "merged" / "model")
     assert all(torch.equal(merged[name], tensor) for name, tensor in expected.items())
@@ -599,7 +600,7 @@ def test_bad_tasks_and_models(tasks, options, model, streamed, tmp_path, capsys)
     code, line = problem(model, tasks / "colours", "--replay.folder", tasks / "colours")
     assert code == 2 and "has no captions" in line
     code, line = problem(model, tasks / "colours", "--replay.base", "nothing")
-    assert code == 2 and "nothing' are no file" in line
+    assert code == 2 and "Cannot read nothing" in line
     code, line = problem(model, tasks / "colours", "--per_class", 3)
     assert code == 2 and "per_class is for data sets" in line
     code, line = problem(model, tasks / "colours", "--held_out", tasks / "nowhere")
@@ -675,14 +676,14 @@ def test_a_run_is_not_continued_with_another_stream(streamed, tasks, options, mo
 
 
 def test_the_streams_of_the_embedded_world():
-    for name in builtin.builtin.STREAMS:
+    for name in builtin.STREAMS:
         sources = find_stream(Path(name))
         assert sorted(s.place for s in sources) == [
             f"pocket:{task}" for task in ("digits", "letters", "shapes", "textures", "things")
         ]
     assert (
-        len({tuple(order) for order in builtin.builtin.STREAMS.values()})
-        == len(builtin.builtin.STREAMS)
+        len({tuple(order) for order in builtin.STREAMS.values()})
+        == len(builtin.STREAMS)
         >= 2
     )
 
@@ -736,19 +737,20 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
     with torch.no_grad():
         clip.model.visual.proj.mul_(100)
         clip.model.text_projection.mul_(100)
-    opened = [open_task(name, tasks / name, ["a {}.", "the {}."]) for name in ("colours", "shades")]
-    sets = [evaluate.eval_set(task, "test") for task in opened]
+    templates = ["a {}.", "the {}."]
+    opened = [open_task(name, tasks / name, templates) for name in ("colours", "shades")]
+    sets = [evaluation.eval_set(task, "test") for task in opened]
     words = [pair for each in sets for pair in zip(each.classes, each.prompts, strict=True)]
     seen = []
-    embed = evaluate.image_features
+    embed = evaluation.image_features
 
     def counted(model, images):
         seen.append(len(images))
         return embed(model, images)
 
-    monkeypatch.setattr(evaluate, "image_features", counted)
-    monkeypatch.setattr(evaluate, "BLOCK", 7)
-    found = evaluate.evaluate_clip(clip, sets, words)
+    monkeypatch.setattr(evaluation, "image_features", counted)
+    monkeypatch.setattr(evaluation, "BLOCK", 7)
+    found = evaluation.evaluate_clip(clip, sets, words)
     assert sum(seen) == 36
 
     every = [name for name, _ in words]
@@ -776,7 +778,7 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
 
 def test_names_outside_the_vocabulary_have_no_score_among_all_classes(tasks, clip_folder):
     clip = load_clip(f"local-dir:{clip_folder}", device="cpu")
-    colours = evaluate.eval_set(open_task("colours", tasks / "colours"), "test")
+    colours = evaluation.eval_set(open_task("colours", tasks / "colours"), "test")
     for words in ([], [("red", ["a red."]), ("blue", ["a blue."])]):
-        found = evaluate.evaluate_clip(clip, [colours], words)
+        found = evaluation.evaluate_clip(clip, [colours], words)
         assert found["colours"].task_agnostic_top1 is None and found["colours"].images == 18

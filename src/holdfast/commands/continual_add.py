@@ -39,7 +39,7 @@ from holdfast.data.folders import LabelledImages, fingerprint
 from holdfast.data.streams import Task, open_source
 from holdfast.device import attention
 from holdfast.errors import HoldfastError
-from holdfast.evaluate import eval_set, evaluate_clip
+from holdfast.evaluation import eval_set, evaluate_clip
 from holdfast.files import derive_seed, read_typed, write_json
 from holdfast.learners import TwoTowerLearner
 from holdfast.methods import Composition

@@ -16,7 +16,7 @@ from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.replay import images_of
 from holdfast.data.streams import Task
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.evaluate import EvalSet, eval_set, evaluate_clip
+from holdfast.evaluation import EvalSet, eval_set, evaluate_clip
 from holdfast.files import write_text
 from holdfast.metrics import stream_metrics
 from holdfast.models.clip import CLIP

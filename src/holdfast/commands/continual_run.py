@@ -31,7 +31,7 @@ from holdfast.data.folders import LabelledImages, fingerprint
 from holdfast.data.streams import Task, TaskSource, find_stream, open_source
 from holdfast.device import attention
 from holdfast.errors import UsageError
-from holdfast.evaluate import EvalSet, eval_set, evaluate_clip
+from holdfast.evaluation import EvalSet, eval_set, evaluate_clip
 from holdfast.files import derive_seed, read_typed, write_json
 from holdfast.learners import TwoTowerLearner
 from holdfast.methods import Family, compose

@@ -104,8 +104,8 @@ class TransferSettings(Settings):
     evaluate: Path | None = setting(
         None, "Folder of real images (class folders) to report on.", free=True, rank=True
     )
-    method: Method = setting(factory=RegFT, help=METHOD)
-    anchors: list[Anchor] = setting(factory=list, help=ANCHORS)
+    method: Method = setting(factory=RegFT, help=METHOD, rank=True)
+    anchors: list[Anchor] = setting(factory=list, help=ANCHORS, rank=True)
     prompts: PromptSettings = setting(factory=PromptSettings, help="Prompts of the images.")
     head_prompts: PromptSettings | None = setting(
         None, "Prompts of the classifier's head; none takes those of the images."
@@ -207,8 +207,8 @@ class DistillSettings(TeacherSettings, DistillPlaces):
     student_weights: Literal["pretrained", "random"] = setting(
         "pretrained", "Pre-trained ones, or `random` for an untrained student."
     )
-    method: Method = setting(factory=VL2V, help=METHOD)
-    anchors: list[Anchor] = setting(factory=list, help=ANCHORS)
+    method: Method = setting(factory=VL2V, help=METHOD, rank=True)
+    anchors: list[Anchor] = setting(factory=list, help=ANCHORS, rank=True)
     held_out: str = setting(
         "none",
         "Domain to leave out of training and to test on; `all` leaves out each in turn; `none` "
@@ -299,8 +299,9 @@ class ContinualAddSettings(Settings):
         free=True,  # the run's inputs know its weights
     )
     task: str = setting(
-        help="Folder of the task, with train and, if there are, val and test, each of class folders "
-        "or of images with captions; or a data set (`pocket:digits`)."
+        help="Folder of the task, with train and, if there are, val and test, each of class "
+        "folders or of images with captions; or a data set (`pocket:digits`).",
+        rank=True,
     )
     out: Path = setting(
         Path("runs/task"),
@@ -314,8 +315,8 @@ class ContinualAddSettings(Settings):
         "Sentences with one `{}`, or a list's name: the first trains, all evaluate.",
     )
     pretrained: str = setting("openai", PRETRAINED, free=True)
-    method: Method = setting(factory=GIFT, help=METHOD)
-    anchors: list[Anchor] = setting(factory=list, help=ANCHORS)
+    method: Method = setting(factory=GIFT, help=METHOD, rank=True)
+    anchors: list[Anchor] = setting(factory=list, help=ANCHORS, rank=True)
     generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True)
     per_class: int | None = setting(
         None, "Images for each class and split of a data set that is drawn.", low=1
@@ -346,8 +347,8 @@ class ContinualRunSettings(Settings):
     out: Path = setting(Path("runs/stream"), "The run's folder.", free=True, rank=True)
     model: str = setting("ViT-B-16", MODEL, free=True, rank=True)
     pretrained: str = setting("openai", PRETRAINED, free=True)
-    method: Method = setting(factory=GIFT, help=METHOD)
-    anchors: list[Anchor] = setting(factory=list, help=ANCHORS)
+    method: Method = setting(factory=GIFT, help=METHOD, rank=True)
+    anchors: list[Anchor] = setting(factory=list, help=ANCHORS, rank=True)
     generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True)
     max_drop: float | None = setting(None, MAX_DROP, low=0, high=1, rank=True, free=True)
     held_out: list[str] = setting(factory=list, help=HELD_OUT, free=True)
