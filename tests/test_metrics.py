@@ -11,6 +11,7 @@ import pytest
 import scipy.linalg
 import torch
 
+from holdfast import metrics
 from holdfast.errors import HoldfastError
 from holdfast.metrics import (
     check_finite,
@@ -22,6 +23,7 @@ from holdfast.metrics import (
     is_correct,
     score,
 )
+from holdfast.results import Comparison
 from holdfast.settings.base import to_jsonable
 
 CLASSES = ["cat", "dog", "fox"]
@@ -203,6 +205,7 @@ def test_interval_behaves_at_the_edges(n: int) -> None:
     opposite = compare(wrong, right)
     assert opposite.difference == 1
     assert -1 <= opposite.low < 1 == opposite.high
+    assert compare(right, wrong).low == -1, "and no lower"
 
 
 def test_interval_narrows_with_more_images() -> None:
@@ -261,6 +264,16 @@ def test_the_interval_decides_not_the_difference() -> None:
     centre, spread = 9 / 22, 11 / 22
     assert many.low == pytest.approx(centre - 1.959964 * ((spread - centre**2) / 22) ** 0.5)
     assert many.low > 0 and many.decision == "use"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.2), (-0.2, 0.0)])
+def test_an_interval_that_ends_at_zero_holds_it(monkeypatch, low: float, high: float) -> None:
+    found = Comparison(difference=(low + high) / 2, low=low, high=high, n=50, gained=10, lost=5)
+    monkeypatch.setattr(metrics, "compare", lambda *_: found)
+    judged = decide(bools(1, 2), bools(2, 2))
+    assert judged.decision == "keep"
+    assert judged.text.startswith("not measurably better")
+    assert (judged.low, judged.high, judged.n, judged.gained, judged.lost) == (low, high, 50, 10, 5)
 
 
 def test_nothing_to_compare() -> None:
