@@ -51,7 +51,7 @@ COMMANDS = {
         ("classifier", "data"),
         "score a classifier on real images",
         "holdfast evaluate runs/pets photos",
-        "evaluate:evaluate_folder",
+        "evaluate:evaluate",
         cli_output.show_evaluation,
     ),
     "predict": Command(
@@ -59,7 +59,7 @@ COMMANDS = {
         ("classifier", "images..."),
         "name images",
         "holdfast predict runs/pets a.jpg b.jpg --top 3",
-        "evaluate:predict_images",
+        "evaluate:predict",
         cli_output.show_predictions,
     ),
     "serve": Command(
@@ -93,7 +93,7 @@ COMMANDS = {
         ("run",),
         "make the report of a run again",
         "holdfast report runs/pets",
-        "report:remake",
+        "report:remake_report",
         cli_output.show_report,
     ),
     "demo": Command(

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,7 +28,15 @@ from holdfast.files import (
     remove_leftovers,
     write_json,
 )
-from holdfast.results import Environment, Result, TrainingStep, write_result
+from holdfast.results import (
+    Environment,
+    KeptWeights,
+    Result,
+    StageResult,
+    TrainingStep,
+    ValidationPoint,
+    write_result,
+)
 from holdfast.settings.base import Settings, flatten, free_fields, to_jsonable
 
 if TYPE_CHECKING:
@@ -122,21 +130,8 @@ class Run:
 
     def header(self, title: str) -> dict[str, Any]:
         """The fields that all results have."""
-        return {
-            "title": title,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": self.command,
-            "settings": self.settings.to_json(),
-            "environment": environment(),
-        }
-
-    @property
-    def command(self) -> str:
-        """The command that makes this run again, as a shell takes it."""
-        said = command_line.get()
-        if said is not None:
-            return shlex.join(["holdfast", *said])
-        return shlex.join(["holdfast", *self.verb.split(), "--config", str(self.folder / SETTINGS)])
+        words = [*self.verb.split(), "--config", str(self.folder / SETTINGS)]
+        return result_header(title, self.settings, words)
 
     def finish(self, result: Result) -> None:
         """Write the result and its report."""
@@ -144,6 +139,20 @@ class Run:
 
         write_result(self.folder / RESULT, result)
         write_report(result, self.folder / REPORT)
+
+
+def result_header(title: str, settings: Settings, words: Sequence[str]) -> dict[str, Any]:
+    """The fields that all results have.
+
+    words: of the command that makes it again, where the command line was not asked.
+    """
+    return {
+        "title": title,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["holdfast", *(command_line.get() or words)]),
+        "settings": settings.to_json(),
+        "environment": environment(),
+    }
 
 
 def made_nothing(folder: Path, started: Collection[str] = STARTED) -> bool:
@@ -312,6 +321,12 @@ class Stage:
         save_tensors(self.weights, kept, self.about)
         self.checkpoint.unlink(missing_ok=True)
 
+    def result(self) -> StageResult:
+        """What was kept, once the training is done; its callback must have said so."""
+        points = [ValidationPoint(**each) for each in self.about["validations"]]
+        kept = KeptWeights(**self.about["kept"])
+        return StageResult(kept=kept, validations=points, seconds=self.seconds)
+
     def _write_records(self) -> None:
         append_lines(self.records, self._lines)
         self._lines = []
@@ -342,10 +357,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
 
 
 def load_some(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put weights of some of a module's parameters and buffers into it."""
-    unknown = module.load_state_dict(dict(weights), strict=False).unexpected_keys
-    if unknown:
-        raise HoldfastError(f"The kept weights do not fit this model: it has no {unknown[:3]}.")
+    """Put weights of some of a module's parameters and buffers into it.
+
+    Raises HoldfastError for weights of another model.
+    """
+    try:
+        unknown = module.load_state_dict(dict(weights), strict=False).unexpected_keys
+        problem = f"it has no {unknown[:3]}" if unknown else ""
+    except RuntimeError as error:  # of another shape
+        problem = " ".join(str(error).split()).rstrip(".")
+    if problem:
+        raise HoldfastError(f"The kept weights do not fit this model: {problem}.")
 
 
 def environment() -> Environment:

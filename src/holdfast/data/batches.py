@@ -221,7 +221,7 @@ class ContinualBatches:
     `start`, the 0-based step of the first batch.
     """
 
-    def __init__(self, task: FixedStepBatches, replay: FixedStepBatches | None) -> None:
+    def __init__(self, task: TrainingBatches, replay: FixedStepBatches | None) -> None:
         self.task, self.replay = task, replay
 
     def __len__(self) -> int:

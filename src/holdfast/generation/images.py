@@ -281,6 +281,12 @@ class Estimate:
     seconds_per_image: float
     bytes_per_image: float
 
+    def __add__(self, other: Estimate) -> Estimate:
+        """What both together would cost."""
+        images = self.images + other.images
+        seconds, size = self.seconds + other.seconds, self.bytes + other.bytes
+        return Estimate(images, seconds / max(1, images), size / max(1, images))
+
     @property
     def seconds(self) -> float:
         return self.images * self.seconds_per_image

@@ -1,4 +1,4 @@
-"""`holdfast demo`: each method on the embedded world, through the verb that does it for real.
+"""`holdfast demo`: a method of each kind on the embedded world, through its ordinary command.
 
 Learning rates and steps suit its small models; the student's were chosen on validation pictures.
 The defaults are for real CLIP checkpoints, which are some hundred times as large.
@@ -11,23 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import builtin
-from holdfast.files import write_json
-from holdfast.models.classifier import Classifier
-from holdfast.settings import (
+from holdfast.commands.continual_run import run_stream
+from holdfast.commands.distill import distill
+from holdfast.commands.settings import (
     ContinualRunSettings,
-    ContinualTrainSettings,
     DemoSettings,
     DistillSettings,
+    TransferSettings,
+)
+from holdfast.commands.transfer import transfer
+from holdfast.files import write_json
+from holdfast.settings import (
+    ContinualTrainSettings,
     ImageSettings,
     ReplaySettings,
     StageSettings,
     TrainSettings,
-    TransferSettings,
     ViewSettings,
 )
-from holdfast.verbs.continual.run import run as continual_run
-from holdfast.verbs.distill import distill
-from holdfast.verbs.transfer import transfer
 
 UNSEEN = "sketch"  # the style that the student of the demo never sees
 THINGS = 20  # pictures of each thing in each style
@@ -35,20 +36,22 @@ PICTURES = 20  # of each class and split of a task
 
 
 def demo(settings: DemoSettings) -> tuple[Any, Any]:
-    """Show a method on the embedded world; returns its verb's settings and what the verb returns.
+    """Show a method on the embedded world.
 
-    Run again, it goes on where it stopped.
+    Run again, it goes on where it stopped. Returns the settings of the command that does it, and
+    what the command returns.
     """
     suffix = "" if settings.what == "transfer" else f"-{settings.what}"
-    return DEMOS[settings.what](settings, settings.out or Path(f"runs/demo{suffix}"))
+    chosen = DEMOS[settings.what](settings, settings.out or Path(f"runs/demo{suffix}"))
+    return chosen, COMMANDS[settings.what](chosen)
 
 
-def demo_transfer(settings: DemoSettings, out: Path) -> tuple[TransferSettings, Classifier]:
+def demo_transfer(settings: DemoSettings, out: Path) -> TransferSettings:
     """From ten class names to a verdict on real digits."""
     real = out / "real-digits"
     if not (real / "classes.json").exists():
         builtin.write_images("pocket:digits", real, split="all")
-    run = TransferSettings(
+    return TransferSettings(
         names=[str(real / "classes.json")],
         out=out / "run",
         model="pocket",
@@ -59,12 +62,9 @@ def demo_transfer(settings: DemoSettings, out: Path) -> tuple[TransferSettings, 
         seed=settings.seed,
         device=settings.device,
     )
-    classifier = transfer(run)
-    assert isinstance(classifier, Classifier)
-    return run, classifier
 
 
-def demo_distill(settings: DemoSettings, out: Path) -> tuple[DistillSettings, dict[str, Any]]:
+def demo_distill(settings: DemoSettings, out: Path) -> DistillSettings:
     """A student that was trained on photos only learns from a teacher in four styles of things.
 
     Both are measured on a fifth style, which the student never saw.
@@ -74,7 +74,7 @@ def demo_distill(settings: DemoSettings, out: Path) -> tuple[DistillSettings, di
         folder = out / "things" / style
         if family == "pocket:things" and style and not (folder / "classes.json").exists():
             builtin.write_images(name, folder, THINGS)
-    run = DistillSettings(
+    return DistillSettings(
         data=out / "things",
         out=out / "run",
         store=out / "answers",
@@ -92,19 +92,14 @@ def demo_distill(settings: DemoSettings, out: Path) -> tuple[DistillSettings, di
         seed=settings.seed,
         device=settings.device,
     )
-    result = distill(run)
-    assert isinstance(result, dict)
-    return run, result
 
 
-def demo_continual(
-    settings: DemoSettings, out: Path
-) -> tuple[ContinualRunSettings, dict[str, Any]]:
+def demo_continual(settings: DemoSettings, out: Path) -> ContinualRunSettings:
     """Five tasks one after the other, with drawn images that stand for what was learnt before."""
     stream = out / "stream.json"
     places = builtin.stream("pocket") or ()
     write_json(stream, [{"dataset": place, "per_class": PICTURES} for place in places])
-    run = ContinualRunSettings(
+    return ContinualRunSettings(
         stream=stream,
         out=out / "run",
         model="pocket",
@@ -123,11 +118,15 @@ def demo_continual(
         seed=settings.seed,
         device=settings.device,
     )
-    return run, continual_run(run)
 
 
-DEMOS: dict[str, Callable[[DemoSettings, Path], tuple[Any, Any]]] = {
+DEMOS: dict[str, Callable[[DemoSettings, Path], Any]] = {
     "transfer": demo_transfer,
     "distill": demo_distill,
     "continual": demo_continual,
+}
+COMMANDS: dict[str, Callable[[Any], Any]] = {
+    "transfer": transfer,
+    "distill": distill,
+    "continual": run_stream,
 }

@@ -7,8 +7,8 @@ import logging
 import os
 from pathlib import Path
 
+from holdfast.commands.settings import ServeSettings
 from holdfast.models.clip import load_clip
-from holdfast.settings import ServeSettings
 from holdfast.teachers import LocalTeacher
 
 logger = logging.getLogger(__name__)

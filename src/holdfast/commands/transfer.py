@@ -1,0 +1,299 @@
+"""`holdfast transfer`: class names -> generated images -> classifier -> verdict.
+
+out/settings.json, environment.json, inputs.json   what it was made from
+out/descriptions.json, prompts.json                 what a language model wrote; the head's prompts
+out/generated, held-out, replay                     images with their manifests
+out/train.jsonl, train.safetensors                  a line for each step; the fine-tuned weights
+out/model/                                          the classifier
+out/result.json, report.html                        scores, verdict, costs
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from holdfast.anchors.base import Memory, WeightAverage
+from holdfast.anchors.weight_ensemble import (
+    CANDIDATES,
+    AlphaChoice,
+    Merge,
+    WeightEnsemble,
+    choose_alpha,
+    label_information,
+)
+from holdfast.commands.settings import TransferSettings
+from holdfast.commands.transfer_prepare import (
+    TransferPlan,
+    cost,
+    evenly_spaced,
+    keep_agreeing,
+    plan_transfer,
+    training_images,
+    with_lasting_paths,
+)
+from holdfast.commands.transfer_scores import Measured, alpha_result, measure, sample_paths
+from holdfast.data.batches import ContinualBatches, FixedStepBatches, TrainingBatches
+from holdfast.data.folders import LabelledImages, fingerprint, scan, subset
+from holdfast.evaluation import sweep
+from holdfast.files import derive_seed, write_json
+from holdfast.generation import Estimate, read_manifest
+from holdfast.generation.pipeline import find
+from holdfast.learners import HeadLearner
+from holdfast.models.classifier import Classifier, text_head
+from holdfast.models.clip import CLIP, load_clip
+from holdfast.prompts import prompts_for
+from holdfast.replay import (
+    base_source,
+    build_replay_set,
+    pairs_digest,
+    replay_fisher,
+    replay_images,
+)
+from holdfast.results import Costs, ImageCounts, ModelInfo, TransferResult
+from holdfast.runs import Run, Stage, peak_memory
+from holdfast.train import capped_warmup, fit, objective
+from holdfast.weights import Weights, digest
+
+FISHER_IMAGES = 256  # that a merge by Fisher information looks at
+
+
+def transfer(settings: TransferSettings) -> Classifier | Estimate:
+    """Class names -> generated images -> fine-tuned, ensembled, evaluated classifier.
+
+    Everything is kept in the folder `settings.out`; run again with the same settings, it goes on
+    where it stopped. A dry run returns time and disk instead, and leaves nothing.
+
+    Raises UsageError or HoldfastError for what is wrong with the settings, folders and models,
+    before the run's folder is made and anything is spent.
+    """
+    plan = plan_transfer(settings)
+    real = scan(settings.evaluate, plan.classes) if settings.evaluate else None
+    if settings.dry_run:
+        return cost(plan)
+    clip = load_clip(settings.model, settings.pretrained, settings.device, settings.seed)
+    if plan.draws:
+        find(settings.generator)
+    plan = with_lasting_paths(plan)
+    # What comes after the training may change.
+    with Run.open(settings.out, plan.settings, "transfer", free=["method.alpha"]) as run:
+        with run.clock("generation"):
+            images, held_out = training_images(plan, run.folder)
+        classifier = zero_shot_classifier(run, plan, clip)
+        original, available = classifier.weights(), len(images)
+        images = agreeing(images, classifier, plan)
+        run.check_inputs(inputs(images, original, plan))
+
+        stage = train(run, classifier, clip, images, original, plan)
+        merge = merging(classifier, original, images, plan)
+        choice = choose(classifier, merge, held_out, plan)
+        measured, samples = Measured(), {"generated": sample_paths(images)}
+        with run.clock("evaluation"):
+            if real is not None:
+                measured = measure(classifier, merge, choice.alpha, real, images, plan)
+                samples["real"] = sample_paths(real)
+        classifier.load_state_dict(merge(choice.alpha))
+        about = {"method": settings.method.name, "model": clip.name, "alpha": choice.alpha}
+        classifier.save(run.folder / "model", about)
+
+        own = plan.own is not None
+        models = plan.models(choice.alpha) if measured.by_alpha else {}
+        run.finish(
+            TransferResult(
+                **run.header("Name-only transfer"),
+                method=settings.method.name,
+                method_title=settings.method.title,
+                paper=settings.method.paper,
+                classes=list(plan.classes.names),
+                model=ModelInfo(
+                    name=clip.name, parameters=sum(p.numel() for p in classifier.parameters())
+                ),
+                generator=None if own else settings.generator,
+                images=ImageCounts(
+                    requested=None if own else len(plan.classes) * settings.images.per_class,
+                    generated=available,
+                    filtered=available - len(images),
+                    redrawn=0 if own else read_manifest(images.root).redraws,
+                    unreadable=[str(path) for path in plan.unreadable],
+                ),
+                samples=samples,
+                training=stage.curve(),
+                alpha=alpha_result(choice, measured.by_alpha),
+                scores={name: measured.by_alpha[alpha] for name, alpha in models.items()},
+                verdict=measured.verdict,
+                diagnostics=measured.diagnostics,
+                notes=measured.notes,
+                costs=Costs(
+                    generation_seconds=run.seconds["generation"],
+                    training_seconds=stage.seconds,
+                    evaluation_seconds=run.seconds["evaluation"],
+                    peak_memory_bytes=peak_memory(),
+                ),
+            )
+        )
+    return classifier
+
+
+def zero_shot_classifier(run: Run, plan: TransferPlan, clip: CLIP) -> Classifier:
+    """The model with the head of its prompts, which are written down."""
+    prompts = prompts_for(
+        plan.classes,
+        plan.settings.head_prompts or plan.settings.prompts,
+        run.folder / "descriptions.json",
+    )
+    write_json(run.folder / "prompts.json", prompts)
+    return Classifier(clip, text_head(clip, prompts), plan.classes).eval()
+
+
+def agreeing(images: LabelledImages, classifier: Classifier, plan: TransferPlan) -> LabelledImages:
+    """The images without those of each class that the zero-shot classifier finds least like it."""
+    share = plan.settings.images.clip_filter
+    if not share:
+        return images
+    _, logits, labels, indices = classifier.embed(plan.in_order(images, classifier.tower))
+    return subset(images, indices[keep_agreeing(logits, labels, share)].tolist())
+
+
+def inputs(images: LabelledImages, original: Weights, plan: TransferPlan) -> dict[str, str]:
+    """Hashes of what a run is made from and its settings only name."""
+    found = {
+        "class names": hashlib.sha256(repr(images.classes).encode()).hexdigest(),
+        "training images": fingerprint(images),
+        "original weights or head prompts": digest(original),
+    }
+    if plan.replays:
+        found["replayed images"] = pairs_digest(plan.settings.replay)
+    return found
+
+
+def train(
+    run: Run,
+    classifier: Classifier,
+    clip: CLIP,
+    images: LabelledImages,
+    original: Weights,
+    plan: TransferPlan,
+) -> Stage:
+    """Fine-tune the classifier in place, or load the weights if an earlier start has.
+
+    The checkpoint's own augmentation is applied to the images, and none to replayed ones.
+    """
+    settings, seed = plan.settings.train, plan.settings.seed
+    stage = run.stage("train", settings.checkpoint_minutes)
+    learner = HeadLearner(classifier.visual, classifier.head, clip.logit_scale)
+    learner.visual.requires_grad_(settings.trainable == "all")
+    if stage.load_finished(learner):
+        return stage
+    with run.clock("generation"):
+        memory = look_back(run, learner, clip, images, original, plan)
+    own = TrainingBatches(
+        images, clip.augment, settings.batch_size, settings.epochs, seed, settings.workers
+    )
+    replayed = None
+    if memory.replay is not None and plan.composition.replays:
+        replayed = FixedStepBatches(
+            memory.replay,
+            clip.preprocess,
+            settings.replay_batch_size,
+            len(own),
+            derive_seed(seed, "replay"),
+            settings.workers,
+        )
+    average = next(iter(plan.composition.of(WeightAverage)), None)
+    fit(
+        learner,
+        ContinualBatches(own, replayed),
+        objective(plan.composition, learner, memory, settings.label_smoothing),
+        capped_warmup(settings, len(own)),
+        seed=seed,
+        stage=stage,
+        callback=average and average.tracker(learner, len(own)),
+        label="fine-tuning",
+    )
+    return stage
+
+
+def look_back(
+    run: Run,
+    learner: HeadLearner,
+    clip: CLIP,
+    images: LabelledImages,
+    original: Weights,
+    plan: TransferPlan,
+) -> Memory:
+    """What the anchors look back to: the original model, and what it makes of replayed images.
+
+    They are drawn from the names that stand for pre-training, or the user's; or they are the
+    training images themselves, which are compared with those names. Its Fisher information says
+    nothing of the head, whose weights all count alike.
+    """
+    settings, composition = plan.settings, plan.composition
+    size, workers = settings.train.replay_batch_size, settings.train.workers
+    if not composition.asks_replay:
+        return Memory(initial=lambda: original)
+    source = base_source(settings.replay)
+    if plan.replays:
+        drawn = replay_images(
+            [source],
+            settings.replay,
+            settings.generator,
+            settings.device,
+            settings.seed,
+            run.folder,
+        )
+        replay = build_replay_set(
+            clip, drawn.paths, drawn.prompts, batch_size=size, workers=workers
+        )
+    else:
+        replay = build_replay_set(
+            clip, images.paths, None, batch_size=size, workers=workers, among=source.prompts
+        )
+
+    def fisher() -> Mapping[str, Tensor]:
+        learns = {name: p.requires_grad for name, p in clip.model.named_parameters()}
+        found = replay_fisher(
+            clip,
+            replay,
+            over_all=composition.distillation is not None
+            and composition.distillation.over == "all",
+            batch_size=min(size, len(replay)),
+            workers=workers,
+            seed=settings.seed,
+        )
+        for name, parameter in clip.model.named_parameters():
+            parameter.requires_grad_(learns[name])
+        head = {name: torch.ones_like(p) for name, p in learner.head.named_parameters("head")}
+        return found | head
+
+    return Memory(replay=replay, initial=lambda: original, fisher=fisher)
+
+
+def merging(
+    classifier: Classifier, original: Weights, images: LabelledImages, plan: TransferPlan
+) -> Merge:
+    """alpha -> weights between the original ones and the classifier's as it is now."""
+    ensemble, tuned = plan.ensemble or WeightEnsemble(), classifier.weights()
+    fisher = None
+    if ensemble.merge == "fisher":
+        some = evenly_spaced(images, FISHER_IMAGES)
+        sample = [batch.images for batch in plan.in_order(some, classifier.tower, batch_size=1)]
+        fisher = label_information(classifier, sample, plan.settings.seed)
+    return ensemble.merging(original, tuned, fisher)
+
+
+def choose(
+    classifier: Classifier, merge: Merge, held_out: LabelledImages | None, plan: TransferPlan
+) -> AlphaChoice:
+    """The alpha that the user set, or the one that held-out generated images speak for."""
+    if plan.ensemble is None:
+        return AlphaChoice(1.0, "fixed", "the method has no weight ensemble")
+    if held_out is None:
+        return AlphaChoice(float(plan.ensemble.alpha), "fixed", "as the settings say")
+    batches = plan.in_order(held_out, classifier.tower)
+    logits, labels, _ = sweep(
+        classifier, merge, CANDIDATES, batches, total=len(held_out), label="choosing alpha"
+    )
+    return choose_alpha(logits, labels)

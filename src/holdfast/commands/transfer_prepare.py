@@ -1,0 +1,280 @@
+"""What a name-only transfer learns from: checked settings, generated or own images, their costs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from holdfast import names
+from holdfast.anchors.alignment import Alignment
+from holdfast.anchors.base import ReplayLoss
+from holdfast.anchors.replay_distillation import ReplayDistillation
+from holdfast.anchors.weight_ensemble import WeightEnsemble
+from holdfast.commands.generate import generate
+from holdfast.commands.settings import GenerateSettings, TransferSettings
+from holdfast.data.batches import Batch, sequential_batches
+from holdfast.data.folders import LabelledImages, readable, scan, subset, without_images
+from holdfast.data.replay import draw_prompts
+from holdfast.errors import UsageError
+from holdfast.files import derive_seed
+from holdfast.generation import Estimate, estimate
+from holdfast.methods.base import Composition, Family, compose
+from holdfast.models.tower import Tower
+from holdfast.names import ClassNames
+from holdfast.prompts import expand_templates, prompts_for
+from holdfast.replay import base_source, count
+from holdfast.settings import PromptSettings
+
+# Held-out images for alpha=auto are asked for in other words than the training images.
+SECOND_STYLE = (
+    "a picture of a {}.",
+    "an image of a {}.",
+    "a close photo of a {}.",
+    "a photo of the {}.",
+)
+
+
+@dataclass(frozen=True)
+class TransferPlan:
+    """A checked request.
+
+    own: the user's own training images, none where they are generated. unreadable: files of theirs
+    that cannot be read.
+    """
+
+    settings: TransferSettings
+    classes: ClassNames
+    composition: Composition
+    own: LabelledImages | None
+    unreadable: list[Path]
+
+    @property
+    def ensemble(self) -> WeightEnsemble | None:
+        """The average with the original model, if the method has one."""
+        return next(iter(self.composition.of(WeightEnsemble)), None)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether alpha is chosen with images that are held out."""
+        return self.ensemble is not None and self.ensemble.alpha == "auto"
+
+    @property
+    def replays(self) -> bool:
+        """Whether images stand for what the model knows, drawn or of the user's folder."""
+        return self.composition.asks_replay and self.composition.replayed != "task"
+
+    @property
+    def draws(self) -> bool:
+        """Whether a text-to-image pipeline is needed."""
+        return self.own is None or (self.replays and self.settings.replay.folder is None)
+
+    def models(self, alpha: float) -> dict[str, float]:
+        """The models that are measured, and the weight of the fine-tuned one in each."""
+        found = {"zero-shot": 0.0, "fine-tuned": 1.0}
+        return found | {"ensemble": alpha} if self.ensemble else found
+
+    @property
+    def held_out_per_class(self) -> int:
+        """A quarter as many as to train on, and eight at least."""
+        return max(8, self.settings.images.per_class // 4)
+
+    def in_order(
+        self, data: LabelledImages, tower: Tower, batch_size: int | None = None
+    ) -> Iterator[Batch]:
+        """Batches in order, under the checkpoint's own evaluation preprocessing."""
+        train = self.settings.train
+        size = batch_size or train.batch_size
+        return sequential_batches(data, tower.preprocess, size, train.workers)
+
+
+def plan_transfer(settings: TransferSettings) -> TransferPlan:
+    """Check a request. Raises UsageError or HoldfastError for what is wrong with it."""
+    classes = names.from_arguments(settings.names)
+    composition = compose(
+        settings.method, settings.anchors, Family.TRANSFER, replay=count(settings.replay) > 0
+    )
+    check_replay(settings, composition)
+    for prompts in (settings.prompts, settings.head_prompts):
+        if prompts is not None:
+            prompts_for(classes, replace(prompts, llm_url=None))
+    own, unreadable = own_images(settings, classes)
+    plan = TransferPlan(settings, classes, composition, own, unreadable)
+    if settings.dry_run and not plan.draws:
+        raise UsageError("With --folder nothing is generated, so a dry run has nothing to measure.")
+    return plan
+
+
+def check_replay(settings: TransferSettings, composition: Composition) -> None:
+    """Raise UsageError for anchors on replayed images that would teach nothing."""
+    for anchor in composition.of(ReplayLoss):
+        if settings.train.trainable == "head":
+            raise UsageError(
+                f"The anchor {anchor.name!r} teaches the image tower, and --train.trainable head "
+                "leaves it as it is; leave one of them out."
+            )
+        if isinstance(anchor, Alignment | ReplayDistillation) and anchor.train_towers == "text":
+            raise UsageError(
+                f"The anchor {anchor.name!r} has train_towers=text, and in name-only transfer only "
+                "the image tower learns; take both or image."
+            )
+    if composition.asks_replay:
+        base_source(settings.replay)  # raises for unusable names
+
+
+def own_images(
+    settings: TransferSettings, classes: ClassNames
+) -> tuple[LabelledImages | None, list[Path]]:
+    """The user's own training images and those that cannot be read.
+
+    Raises UsageError for a class without any.
+    """
+    if settings.folder is None:
+        return None, []
+    images, broken = readable(scan(settings.folder, classes))
+    if missing := without_images(images):
+        raise UsageError(
+            f"{settings.folder} has no readable image of {', '.join(map(repr, missing[:5]))}"
+            f"{' and others' if len(missing) > 5 else ''}; add some, or leave the class out."
+        )
+    return images, broken
+
+
+def with_lasting_paths(plan: TransferPlan) -> TransferPlan:
+    """The plan with settings as they hold anywhere: names spelt out, paths absolute."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return path and path.absolute()
+
+    def with_absolute(prompts: PromptSettings) -> PromptSettings:
+        return replace(prompts, descriptions=absolute(prompts.descriptions))
+
+    settings, replay = plan.settings, plan.settings.replay
+    # Ids of a names file cannot be spelt out; then the file itself is named.
+    spelt = list(plan.classes.names)
+    if names.from_names(spelt) != plan.classes:
+        spelt = [str(Path(settings.names[0]).absolute())]
+    settings = replace(
+        settings,
+        names=spelt,
+        folder=absolute(settings.folder),
+        evaluate=absolute(settings.evaluate),
+        prompts=with_absolute(settings.prompts),
+        head_prompts=settings.head_prompts and with_absolute(settings.head_prompts),
+        replay=replace(
+            replay,
+            base=str(Path(replay.base).absolute()) if Path(replay.base).is_file() else replay.base,
+            folder=absolute(replay.folder),
+            cache=absolute(replay.cache),
+        ),
+    )
+    return replace(plan, settings=settings)
+
+
+def generation(settings: TransferSettings, out: Path) -> GenerateSettings:
+    """The settings of the training images of a transfer run."""
+    return GenerateSettings(
+        names=settings.names,
+        out=out,
+        generator=settings.generator,
+        prompts=settings.prompts,
+        images=settings.images,
+        seed=settings.seed,
+        device=settings.device,
+        dry_run=settings.dry_run,
+    )
+
+
+def cost(plan: TransferPlan) -> Estimate:
+    """Time and disk for all images of a run: to train on, to choose alpha with, to replay."""
+    settings = plan.settings
+    found = Estimate(0, 0.0, 0.0)
+    if plan.own is None:
+        extra = plan.held_out_per_class if plan.holds_out else 0
+        counted = replace(settings.images, per_class=settings.images.per_class + extra)
+        drawn = generate(replace(generation(settings, settings.out), images=counted))
+        assert isinstance(drawn, Estimate)
+        found += drawn
+    if plan.replays and settings.replay.folder is None:
+        draw = draw_prompts([base_source(settings.replay)], settings.replay.images, "uniform", 0)
+        found += estimate(
+            names.from_names(draw.prompts),
+            [[prompt] for prompt in draw.prompts],
+            draw.counts,
+            settings.generator,
+            settings.replay,
+            seed=settings.seed,
+            device=settings.device,
+        )
+    return found
+
+
+def training_images(
+    plan: TransferPlan, folder: Path
+) -> tuple[LabelledImages, LabelledImages | None]:
+    """Images to train on, and with alpha=auto others to choose alpha with.
+
+    Generated ones, in the run's folder, are held out in other words and from other seeds; of a
+    user's own, a fifth. Raises UsageError where that leaves none.
+    """
+    settings = plan.settings
+    if plan.own is not None:
+        return hold_out(plan.own) if plan.holds_out else (plan.own, None)
+    generate(generation(settings, folder / "generated"), folder / "descriptions.json")
+    images = scan(folder / "generated", plan.classes)
+    if not plan.holds_out:
+        return images, None
+    used = expand_templates(settings.prompts.templates)
+    others = [template for template in SECOND_STYLE if template not in used]
+    generate(
+        replace(
+            generation(settings, folder / "held-out"),
+            prompts=PromptSettings(templates=others),
+            images=replace(settings.images, per_class=plan.held_out_per_class),
+            seed=derive_seed(settings.seed, "held-out"),
+        )
+    )
+    return images, scan(folder / "held-out", plan.classes)
+
+
+def hold_out(data: LabelledImages, every: int = 5) -> tuple[LabelledImages, LabelledImages]:
+    """Training images, and one in `every` of each class held out of them.
+
+    Raises UsageError if no class has so many.
+    """
+    seen: dict[int, int] = defaultdict(int)
+    parts: tuple[list[int], list[int]] = ([], [])
+    for position, label in enumerate(data.labels):
+        seen[label] += 1
+        parts[seen[label] % every == 0].append(position)
+    if not parts[1]:
+        raise UsageError(
+            f"Each class of the folder has fewer than {every} images, too few to choose alpha "
+            "with; give --method.ensemble.alpha a number."
+        )
+    return subset(data, parts[0]), subset(data, parts[1])
+
+
+def evenly_spaced(data: LabelledImages, most: int) -> LabelledImages:
+    """At most so many images, evenly spaced through the data and so through its classes."""
+    if len(data.paths) <= most:
+        return data
+    return subset(data, [i * len(data.paths) // most for i in range(most)])
+
+
+def keep_agreeing(logits: Tensor, labels: Tensor, share: float) -> list[int]:
+    """Positions that stay when each class loses the `share` that zero-shot finds least like it.
+
+    logits: (n, classes) of the zero-shot classifier; labels: (n,). Each class keeps one image.
+    """
+    agreement = logits.log_softmax(dim=-1).gather(1, labels[:, None])[:, 0]
+    keep: list[int] = []
+    for label in labels.unique():
+        members = (labels == label).nonzero()[:, 0]
+        most = max(1, len(members) - round(share * len(members)))
+        best = agreement[members].argsort(descending=True, stable=True)[:most]
+        keep += members[best].tolist()
+    return sorted(keep)
