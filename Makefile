@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-distill demo-continual test check pocket evidence-transfer evidence-distill evidence-continual clean
+.PHONY: demo demo-distill demo-continual test check mutants pocket evidence-transfer evidence-distill evidence-continual clean
 
 demo: $(INSTALLED)  ## from class names to a verdict on real pictures, on the embedded world
 	$(BIN)/holdfast demo
@@ -20,6 +20,10 @@ check: $(INSTALLED)  ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+mutants: $(INSTALLED)  ## change the code a little in many places and see what the tests notice
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'
+	nice -n 10 $(BIN)/python tests/mutants.py $(MODULES)
 
 pocket: $(INSTALLED)  ## render the embedded world and train its four models again
 	$(BIN)/python -m holdfast.pocket.train all
