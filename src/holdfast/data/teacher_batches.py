@@ -13,6 +13,7 @@ from holdfast.data.domains import DomainBatches
 from holdfast.data.views import Renderer, View, Views
 
 Ask = Callable[[Sequence[View]], Tensor]
+CHUNK = 128  # images at once where nothing learns
 
 
 def numbered(views: Views, index: int, number: int) -> View:
@@ -128,3 +129,56 @@ class FeatureBatches:
                 torch.cat(answers).to(place).float() if answers else None,
                 self.text[labels],
             )
+
+
+@dataclass
+class TaughtImages:
+    """Labelled images with their views, for one student and one teacher.
+
+    labels: (n,). ask: the teacher's embeddings of views. text: its embeddings of the classes,
+    (classes, dim), where the student is trained. renderer: views under the student's own
+    preprocessing, none where there is no student.
+    """
+
+    views: Views
+    labels: Tensor
+    ask: Ask
+    text: Tensor
+    renderer: Renderer | None
+
+    def images(self, indices: Sequence[int], number: int = 0) -> Iterator[Batch]:
+        """View `number` of each image (0: the image itself), 128 at a time, in their order."""
+        assert self.renderer is not None
+        parts = [list(indices[start : start + CHUNK]) for start in range(0, len(indices), CHUNK)]
+        seen = ((part, [numbered(self.views, i, number) for i in part]) for part in parts)
+        for part, images in self.renderer.batches(seen):
+            yield Batch(images, self.labels[part], torch.tensor(part))
+
+    def batches(self, draws: DomainBatches, asks: bool) -> ViewBatches:
+        """Batches for `fit`; asks: with the teacher's embeddings of the views."""
+        assert self.renderer is not None
+        ask = self.ask if asks else None
+        return ViewBatches(draws, self.views, self.renderer, ask, self.text, self.labels)
+
+    def features(
+        self,
+        indices: Sequence[int],
+        count: int,
+        encode: Callable[[Iterator[Batch], int, str], Tensor],
+        asks: bool,
+        name: str,
+    ) -> CachedFeatures:
+        """What is known of the stored views of some images.
+
+        count: of the views. encode: the student's features of so many images in batches, with a
+        label for their progress. asks: with the teacher's embeddings. name: for that label.
+        """
+        features, answers = [], []
+        for number in range(count):  # always in the same batches, so to the bit the same
+            label = f"features of {name}, view {number + 1} of {count}"
+            features.append(encode(self.images(indices, number), len(indices), label))
+            if asks:  # as exact as they are stored, in half the memory
+                seen = [numbered(self.views, index, number) for index in indices]
+                answers.append(self.ask(seen).half())
+        known = torch.stack(answers) if asks else None
+        return CachedFeatures(torch.tensor(indices), torch.stack(features), known)
