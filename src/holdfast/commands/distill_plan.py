@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from holdfast.anchors.base import Need, ReplayLoss
+from holdfast.anchors.base import Need
 from holdfast.anchors.consolidation import Consolidation
 from holdfast.anchors.teacher_embeddings import TeacherEmbeddings
 from holdfast.anchors.weight_ensemble import WeightEnsemble
@@ -92,13 +92,11 @@ def check_method(settings: DistillSettings, trials: Sequence[Trial]) -> Composit
     """
     method, own_tower = settings.method, settings.student == "teacher"
     own = method.anchors(Family.DISTILL)
-    for anchor in [*own, *settings.anchors]:
-        weighs = isinstance(anchor, Consolidation) and anchor.importance != "uniform"
-        if anchor.active and (weighs or isinstance(anchor, ReplayLoss)):
-            instead = "take consolidation:importance=uniform" if weighs else "leave it out"
+    for pull in [*own, *settings.anchors]:
+        if isinstance(pull, Consolidation) and pull.active and pull.importance != "uniform":
             raise UsageError(
-                f"The anchor {anchor.name!r} looks at replayed images, and a distillation has "
-                f"none; {instead}."
+                f"The importance {pull.importance!r} of the consolidation comes from replayed "
+                "images, and a distillation has none; take consolidation:importance=uniform."
             )
     if settings.anchors and not method.trains:
         raise UsageError(f"The method {method.name!r} trains nothing; leave --anchors out.")
