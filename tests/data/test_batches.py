@@ -6,7 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from holdfast.data import batches
 from holdfast.data.batches import (
+    Batch,
+    ContinualBatches,
+    Decoder,
     FixedStepBatches,
     TrainingBatches,
     epoch_order,
@@ -48,9 +52,9 @@ def all_same(one, other):
 
 
 def test_every_epoch_sees_every_image_once(data):
-    batches = batches_of(data)
-    seen = list(batches(0))
-    assert len(batches) == len(seen) == 9
+    source = batches_of(data)
+    seen = list(source(0))
+    assert len(source) == len(seen) == 9
     assert [len(batch.labels) for batch in seen] == [4, 4, 2] * 3
     epochs = [torch.cat([b.indices for b in seen[i : i + 3]]).tolist() for i in (0, 3, 6)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
@@ -69,6 +73,25 @@ def test_a_step_depends_on_nothing_before_it(data):
     uncached = batches_of(data, cache_bytes=0)
     assert all_same(uncached(0), whole)
     assert not uncached.decode.kept
+
+
+def noise_of(source):
+    """What the augmentation added to each image, by (epoch, index): the pictures are flat."""
+    found = {}
+    for step, batch in enumerate(source(0)):
+        for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
+            red = float(source.data.paths[index].stem)
+            found[step // source.steps_per_epoch, index] = round(float(image[0, 0, 0]) - red, 4)
+    return found
+
+
+def test_an_image_is_augmented_anew_in_each_epoch(data):
+    found = noise_of(batches_of(data))
+    assert len(set(found.values())) == len(found) == 30
+    # It does not depend on what else is in the batch, or on the order.
+    assert noise_of(batches_of(data, batch_size=3)) == found
+    other = noise_of(batches_of(data, seed=1))
+    assert all(other[key] != found[key] for key in found)
 
 
 def test_workers_change_nothing(data):
@@ -91,16 +114,16 @@ def test_the_order_is_pinned():
 def test_the_next_image_stands_in_for_an_unreadable_one(data, caplog, workers):
     bad = data.paths[3]
     bad.write_bytes(bad.read_bytes()[:40])
-    batches = batches_of(data, epochs=2, workers=workers)
+    source = batches_of(data, epochs=2, workers=workers)
     with caplog.at_level(logging.WARNING):
-        seen = list(batches(0))
+        seen = list(source(0))
     assert [len(batch.labels) for batch in seen] == [4, 4, 2] * 2
     indices = torch.cat([batch.indices for batch in seen[:3]]).tolist()
     order = list(epoch_order(10, 0, 0))
     place = order.index(3)
     order[place] = order[(place + 1) % 10]
     assert indices == order
-    assert batches.unreadable == {bad}
+    assert source.unreadable == {bad}
     assert caplog.text.count(str(bad)) == 1
 
 
@@ -149,3 +172,29 @@ def test_steady_batches_resume_with_the_same_pixels(data):
 def test_a_steady_batch_is_no_larger_than_the_data(data):
     for batch in steady(data, batch_size=64)(0):
         assert sorted(batch.indices.tolist()) == list(range(10))
+
+
+def test_a_replayed_batch_goes_with_each_batch_of_the_task(data):
+    replayed = FixedStepBatches(data, plain, 2, 6, seed=5)
+    source = ContinualBatches(steady(data), replayed)
+    assert len(source) == 6
+    found = list(source(4))
+    assert all_same(found, list(steady(data)(4)))
+    assert all_same([batch.replay for batch in found], list(replayed(4)))
+    alone = list(ContinualBatches(steady(data), None)(4))
+    assert all_same(alone, found) and [batch.replay for batch in alone] == [None, None]
+
+
+def test_pictures_are_kept_while_they_fit(data, monkeypatch):
+    opened = []
+    read = batches.read_image
+    monkeypatch.setattr(batches, "read_image", lambda path: [opened.append(path), read(path)][1])
+    decode = Decoder(3 * 4 * 4 * 4)  # three pictures of 4 x 4 pixels, four bytes each
+    for path in [*data.paths[:4], *data.paths[:4]]:
+        decode(path)
+    assert opened == [*data.paths[:4], data.paths[3]]
+
+
+def test_what_a_batch_may_lack():
+    batch = Batch(torch.zeros(1, 3, 2, 2), torch.zeros(1), torch.zeros(1))
+    assert (batch.teacher_images, batch.teacher_text, batch.replay) == (None, None, None)

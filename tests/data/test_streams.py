@@ -2,14 +2,21 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from holdfast.data.captions import read_pairs, scan_captions
-from holdfast.data.folders import fingerprint
-from holdfast.data.streams import open_task, read_stream, task_name, training_settings
+from holdfast.data.streams import (
+    TaskSource,
+    find_stream,
+    open_source,
+    open_task,
+    read_stream,
+    task_name,
+    training_settings,
+)
 from holdfast.errors import HoldfastError, UsageError
 
 
@@ -199,76 +206,40 @@ def test_what_is_wrong_with_a_task_is_one_sentence(task):
     assert "has no class folders" in problem(HoldfastError)
 
 
-@pytest.fixture
-def captioned(tmp_path):
-    """Three images with captions, two of them alike but for the case."""
-    root = tmp_path / "captions"
-    rows = [("a.png", "A red barn."), ("b.png", "two  cats"), ("c.png", "a red barn.")]
-    for name, _ in rows:
-        paint(root / name)
-    lines = (json.dumps({"file_name": name, "text": text}) for name, text in rows)
-    (root / "metadata.jsonl").write_text("\n".join(lines))
-    return root
+def test_the_splits_that_there_are(task):
+    assert [split for split, _ in open_task("pets", task).splits()] == ["train", "val", "test"]
+    shutil.rmtree(task / "val")
+    found = open_task("pets", task)
+    assert [(split, images) for split, images in found.splits()] == [
+        ("train", found.train),
+        ("test", found.test),
+    ]
 
 
-def test_captions_are_classes_of_their_own(captioned):
-    found = scan_captions(captioned)
-    assert found.classes.names == ("A red barn.", "two cats")
-    assert found.labels == [0, 1, 0]
-    task = open_task("stories", captioned)
-    assert task.captions and task.training_prompts() == ["A red barn.", "two cats"]
-    with pytest.raises(UsageError, match="captions, which are prompts themselves"):
-        open_task("stories", captioned, "art of {}")
+def test_a_built_in_stream_and_a_file_of_that_name(tmp_path, monkeypatch):
+    tasks = find_stream(Path("pocket"))
+    assert [each.name for each in tasks] == ["letters", "textures", "digits", "shapes", "things"]
+    assert all(each.is_dataset and each.place == f"pocket:{each.name}" for each in tasks)
+    monkeypatch.chdir(tmp_path)
+    Path("pocket").write_text("- pocket:digits\n- pocket:things/neon\n")
+    assert [each.name for each in find_stream(Path("pocket"))] == ["digits", "things/neon"]
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        find_stream(Path("pocket-3"))
 
 
-def test_captions_in_a_csv_or_beside_the_images(captioned):
-    expected = read_pairs(captioned)
-    (captioned / "metadata.jsonl").unlink()
-    rows = "".join(f'{path.name},"{text}"\n' for path, text in expected)
-    (captioned / "metadata.csv").write_text("file_name,caption\n" + rows)
-    assert read_pairs(captioned) == expected
-    (captioned / "metadata.csv").unlink()
-    for path, text in expected:
-        path.with_suffix(".txt").write_text(f"{text}\n")
-    assert read_pairs(captioned) == expected
+def test_a_data_set_is_opened_below_the_folder_it_is_drawn_into(tmp_path):
+    source = TaskSource("numbers", "pocket:digits", "a {}.", per_class=8)
+    task = open_source(source, tmp_path)
+    assert (task.name, task.templates) == ("numbers", ("a {}.",))
+    assert [len(images) for _, images in task.splits()] == [60, 20, 80]
+    assert task.train.root == tmp_path / "digits-8" / "train"
 
 
-def test_captions_of_several_lines_and_images_that_lie_elsewhere(captioned, tmp_path):
-    elsewhere = tmp_path / "elsewhere.png"
-    paint(elsewhere)
-    (captioned / "metadata.jsonl").unlink()
-    rows = f'file_name,text\na.png,"a red\nbarn"\n{elsewhere},two cats\n'
-    (captioned / "metadata.csv").write_text(rows)
-    assert [caption for _, caption in read_pairs(captioned)] == ["a red barn", "two cats"]
-    found = scan_captions(captioned)
-    before = fingerprint(found)
-    elsewhere.write_bytes(elsewhere.read_bytes() + b"more")
-    assert fingerprint(found) != before
-    line = json.dumps({"file_name": "a.png", "text": "red\u2028barn"}, ensure_ascii=False)
-    (captioned / "metadata.jsonl").write_text(line, encoding="utf-8")
-    assert read_pairs(captioned) == [(captioned / "a.png", "red barn")]
-
-
-def test_what_is_wrong_with_captions_is_one_sentence(captioned):
-    def problem(text, kind=UsageError):
-        (captioned / "metadata.jsonl").write_text(text)
-        with pytest.raises(kind) as caught:
-            read_pairs(captioned)
-        return str(caught.value)
-
-    assert "Row 1 of" in problem('{"file_name": "a.png"}')
-    assert "names" in problem('{"file_name": "z.png", "text": "z"}')
-    assert "has no caption" in problem('{"file_name": "a.png", "text": " "}')
-    assert "cannot be read as a table" in problem("no json")
-    assert "names no images" in problem("", HoldfastError)
-    (captioned / "metadata.jsonl").unlink()
-    with pytest.raises(UsageError, match="has no captions"):
-        read_pairs(captioned)
-    with pytest.raises(UsageError, match="does not exist"):
-        read_pairs(captioned / "nowhere")
-    (captioned / "a.txt").write_text("one")
-    with pytest.raises(UsageError, match=r"b\.png has no caption"):
-        read_pairs(captioned)
-    (captioned / "a.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(UsageError, match=r"a\.txt is not UTF-8 text"):
-        read_pairs(captioned)
+def test_a_folder_is_opened_where_it_is(task, tmp_path):
+    for split in ("train", "val"):
+        shutil.rmtree(task / split)
+    source = TaskSource("pets", str(task))
+    assert open_source(source, tmp_path / "data", learnt=False).train.root == task / "test"
+    assert not (tmp_path / "data").exists()
+    with pytest.raises(UsageError, match="has no folder train"):
+        open_source(source, tmp_path / "data")

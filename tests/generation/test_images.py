@@ -1,4 +1,3 @@
-import json
 import multiprocessing
 import time
 import weakref
@@ -248,15 +247,3 @@ def test_estimate_leaves_nothing(diffusion, tmp_path, monkeypatch):
     assert 300 < cost.bytes_per_image < 4000
     assert "300 images would take about" in str(cost)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_manifest_of_another_version_is_one_sentence(whole, tmp_path):
-    (tmp_path / "images").mkdir()
-    CLASSES.write(tmp_path / "images")
-    (tmp_path / "generation.json").write_text(json.dumps({"counts": [1, 1, 1]}))
-    (tmp_path / "manifest.jsonl").write_text('{"file": "a.png"}\n')
-    with pytest.raises(HoldfastError, match=r"manifest\.jsonl was written by another version"):
-        read_manifest(tmp_path)
-    (tmp_path / "generation.json").write_text(json.dumps({"per_class": 1}))
-    with pytest.raises(HoldfastError, match=r"generation\.json was written by another version"):
-        read_manifest(tmp_path)
