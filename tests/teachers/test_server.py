@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 
 from holdfast.cli import main
+from holdfast.commands.serve import served_name
 from holdfast.errors import HoldfastError
 from holdfast.models.clip import load_clip
 from holdfast.settings import ServeSettings, TeacherSettings
 from holdfast.teachers import LocalTeacher, open_teacher, server
 from holdfast.teachers.store import EmbeddingStore
-from holdfast.verbs.serve import served_name
 
 PROMPTS = ["a photo of a cat.", "été 犬 🐕", "", "long " * 100]
 

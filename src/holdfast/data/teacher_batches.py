@@ -135,9 +135,9 @@ class FeatureBatches:
 class TaughtImages:
     """Labelled images with their views, for one student and one teacher.
 
-    labels: (n,). ask: the teacher's embeddings of views. text: its embeddings of the classes,
-    (classes, dim), where the student is trained. renderer: views under the student's own
-    preprocessing, none where there is no student.
+    views: of all images. labels: (n,), of all images. ask: views -> the teacher's embeddings
+    (views, dim). text: (classes, dim), its embeddings of the classes, on the student's device.
+    renderer: view -> tensor, as the student takes it; None where there is no student.
     """
 
     views: Views
@@ -147,7 +147,10 @@ class TaughtImages:
     renderer: Renderer | None
 
     def images(self, indices: Sequence[int], number: int = 0) -> Iterator[Batch]:
-        """View `number` of each image (0: the image itself), 128 at a time, in their order."""
+        """View `number` of the images at `indices`, in their order, CHUNK of them at a time.
+
+        Number 0 is the image itself.
+        """
         assert self.renderer is not None
         parts = [list(indices[start : start + CHUNK]) for start in range(0, len(indices), CHUNK)]
         seen = ((part, [numbered(self.views, i, number) for i in part]) for part in parts)
@@ -155,7 +158,10 @@ class TaughtImages:
             yield Batch(images, self.labels[part], torch.tensor(part))
 
     def batches(self, draws: DomainBatches, asks: bool) -> ViewBatches:
-        """Batches for `fit`; asks: with the teacher's embeddings of the views."""
+        """Batches for `fit`.
+
+        draws: the images of each step. asks: whether with the teacher's embeddings of the views.
+        """
         assert self.renderer is not None
         ask = self.ask if asks else None
         return ViewBatches(draws, self.views, self.renderer, ask, self.text, self.labels)
@@ -168,10 +174,11 @@ class TaughtImages:
         asks: bool,
         name: str,
     ) -> CachedFeatures:
-        """What is known of the stored views of some images.
+        """The student's features of the stored views of some images, computed once.
 
-        count: of the views. encode: the student's features of so many images in batches, with a
-        label for their progress. asks: with the teacher's embeddings. name: for that label.
+        indices: positions of the images. count: stored views of each image.
+        encode: (batches, number of images, label of the progress bar) -> features (n, width).
+        asks: whether with the teacher's embeddings. name: of the images, for the label.
         """
         features, answers = [], []
         for number in range(count):  # always in the same batches, so to the bit the same
