@@ -52,7 +52,11 @@ class WeightTracker(ABC):
         self.finished = False
 
     def after_step(self, step: int, module: nn.Module) -> None:
-        """Take the weights of a step in, and validate if it is time."""
+        """Take the weights of a step in, and validate if it is time.
+
+        step: the 0-based step that has just been made.
+        module: with the weights after it.
+        """
         weights = learning(module)
         self.take(step, weights)
         if step % self.every == 0 or step == self.steps - 1:
@@ -62,12 +66,21 @@ class WeightTracker(ABC):
             self.judge(step, weights, found)
 
     def take(self, step: int, weights: dict[str, Tensor]) -> None:  # noqa: B027 - one need not
-        """Look at the weights of every step; they change in place afterwards."""
+        """Look at the weights of every step.
+
+        step: the 0-based step that has just been made.
+        weights: {name: tensor} of what learns; they change in place afterwards.
+        """
 
     def judge(  # noqa: B027 - one need not
         self, step: int, weights: dict[str, Tensor], found: Validation
     ) -> None:
-        """Look at a validation of the weights of this step."""
+        """Look at a validation.
+
+        step: the 0-based step that has just been made.
+        weights: {name: tensor} of what learns; they change in place afterwards.
+        found: what the validation of these weights found; it is the last of `validations`.
+        """
 
     @abstractmethod
     def result(self) -> dict[str, Tensor]:
@@ -92,11 +105,18 @@ class WeightTracker(ABC):
 
     @abstractmethod
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Take over what `state` gave.
+
+        tensors: {name: tensor}, on the CPU.
+        values: the rest; it may have gone through JSON.
+        """
 
 
 class BestTracker(WeightTracker):
-    """The weights with the best validation accuracy; of equals, the smallest loss."""
+    """The weights with the best validation accuracy; of equals, the smallest loss, then the first.
+
+    validate, every, steps: as in WeightTracker.
+    """
 
     def __init__(self, validate: Validate, every: int, steps: int) -> None:
         super().__init__(validate, every, steps)
@@ -250,7 +270,11 @@ class PeriodicAverage:
         self.mean = Segment(copied(learning(model)), -1, -1)
 
     def after_step(self, step: int, module: nn.Module) -> None:
-        """Take in every so many weights, and the last."""
+        """Take in every so many weights, and the last.
+
+        step: the 0-based step that has just been made.
+        module: with the weights after it.
+        """
         if step % self.every == 0 or step == self.steps - 1:
             self.mean.add(copied(learning(module)), step)
 
@@ -268,7 +292,11 @@ class PeriodicAverage:
         return self.mean.weights, {"last": self.mean.last, "count": self.mean.count}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Take over what `state` gave."""
+        """Take over what `state` gave.
+
+        tensors: {name: tensor}, on the CPU.
+        values: the rest; it may have gone through JSON.
+        """
         self.mean = Segment(tensors, -1, values["last"], values["count"])
 
 
@@ -331,7 +359,10 @@ def extend(mean: Segment, weights: dict[str, Tensor], step: int) -> None:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each part's own mode comes back after it."""
+    """Evaluation mode without gradients; each part's own mode comes back after it.
+
+    module: whose modes change in the meantime.
+    """
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
