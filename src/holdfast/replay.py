@@ -18,6 +18,7 @@ from holdfast.anchors.base import ReplaySet
 from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.captions import read_pairs
 from holdfast.data.replay import BASE, Source, coverage, draw_prompts, images_of
+from holdfast.errors import UsageError
 from holdfast.evaluation import forward
 from holdfast.files import derive_seed
 from holdfast.generation import generate_images
@@ -72,7 +73,10 @@ def base_names(given: str) -> tuple[str, ...]:
     """ImageNet's names, those of a built-in world, or the names of a file. Raises UsageError."""
     if given == "imagenet":
         return tuple(imagenet_names())
-    return builtin.class_names(given) or names.read(Path(given)).names
+    known = builtin.class_names(given)
+    if known is None and not Path(given).is_file():
+        raise UsageError(f"The names {given!r} are no file; give one, or `imagenet` or `pocket`.")
+    return known or names.read(Path(given)).names
 
 
 def base_source(settings: ReplaySettings) -> Source:

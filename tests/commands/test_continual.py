@@ -600,7 +600,7 @@ def test_bad_tasks_and_models(tasks, options, model, streamed, tmp_path, capsys)
     code, line = problem(model, tasks / "colours", "--replay.folder", tasks / "colours")
     assert code == 2 and "has no captions" in line
     code, line = problem(model, tasks / "colours", "--replay.base", "nothing")
-    assert code == 2 and "Cannot read nothing" in line
+    assert code == 2 and "nothing' are no file" in line
     code, line = problem(model, tasks / "colours", "--per_class", 3)
     assert code == 2 and "per_class is for data sets" in line
     code, line = problem(model, tasks / "colours", "--held_out", tasks / "nowhere")

@@ -107,6 +107,8 @@ def add(settings: ContinualAddSettings) -> AddResult:
         result = AddResult(
             **run.header(f"{name} added"),
             method=settings.method.name,
+            method_title=settings.method.title,
+            paper=settings.method.paper,
             tasks=[task.name for task in history.tasks],
             held_out=others,
             before=before,
@@ -137,15 +139,13 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     settings, composition = prepared.settings, prepared.composition
     model, stage = prepared.model, run.stage("train", settings.train.checkpoint_minutes)
     if prepared.finished:
-        task = open_source(prepared.source, data)
+        task = prepared.open_task(data)
         run.check_inputs({"images of the task": fingerprint(task.train)})
         check_follows(task_history.read(model), prepared)
         stage.remove()  # an earlier start may have been killed before it did
         return LearntTask(task, model, read_typed(run.folder / "step.json", StepResult))
-    if not prepared.source.is_dataset:
-        open_source(prepared.source, data)
     clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
-    task = open_source(prepared.source, data)
+    task = prepared.open_task(data)
     base = json.dumps(base_names(settings.replay.base)) if composition.asks_replay else ""
     run.check_inputs(
         {

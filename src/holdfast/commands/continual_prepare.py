@@ -13,7 +13,7 @@ from holdfast.builtin import is_dataset
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.folders import fingerprint
 from holdfast.data.replay import BASE
-from holdfast.data.streams import Task, TaskSource, task_name
+from holdfast.data.streams import Task, TaskSource, open_source, task_name
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json
 from holdfast.generation.pipeline import find
@@ -32,13 +32,19 @@ GATE_FIELDS = ("max_drop", "held_out")  # come after training: free until a mode
 class Prepared:
     """A task whose settings were checked; nothing was spent on it yet.
 
-    history: of the model it is added to, None for a model that no task was added to.
+    task: its images, None for a data set, which is drawn into the run's folder. history: of the
+    model it is added to, None for a model that no task was added to.
     """
 
     settings: ContinualAddSettings
     source: TaskSource
+    task: Task | None
     history: TaskHistory | None
     composition: Composition
+
+    def open_task(self, data: Path) -> Task:
+        """The task's images; a data set is drawn into `data` unless it is there."""
+        return self.task or open_source(self.source, data)
 
     @property
     def model(self) -> Path:
@@ -71,7 +77,8 @@ def prepare(settings: ContinualAddSettings) -> Prepared:
     composition = compose(
         settings.method, settings.anchors, Family.CONTINUAL, replay=count(settings.replay) > 0
     )
-    prepared = Prepared(settings, source, history, composition)
+    task = None if source.is_dataset else open_source(source, settings.out)
+    prepared = Prepared(settings, source, task, history, composition)
     images, batch = count(settings.replay), settings.train.replay_batch_size
     if prepared.draws and images < batch:
         raise UsageError(

@@ -83,8 +83,10 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
         matrix = accuracy_matrix(rows, [task.name for task in tasks], settings.split)
         task_aware = stream_numbers(matrix.task_aware[1:])
         result = ContinualResult(
-            **run.header(f"A stream of {several(len(tasks), 'task')}, {method.name}"),
+            **run.header(f"A stream of {several(len(tasks), 'task')}, {method.title}"),
             method=method.name,
+            method_title=method.title,
+            paper=method.paper,
             tasks=[
                 StreamTask(
                     name=task.name,
@@ -142,11 +144,13 @@ def check_stream(settings: ContinualRunSettings, sources: Sequence[TaskSource]) 
                 f"A task cannot be called {source.name!r}, as a row of the matrix is; rename it."
             )
         if gated:
-            prepare(add_settings(settings, sources, position))
+            task = prepare(add_settings(settings, sources, position)).task
+        else:
+            task = None if source.is_dataset else open_source(source, settings.out)
         if history is not None and method.trains:
             history.check_new(source.name)
-        if not source.is_dataset:
-            measured_split(open_source(source, settings.out), settings)
+        if task is not None:
+            measured_split(task, settings)
 
 
 def measured_split(task: Task, settings: ContinualRunSettings) -> EvalSet:
