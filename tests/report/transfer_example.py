@@ -135,13 +135,13 @@ def training_step(step: int) -> TrainingStep:
 def pictures_of(
     folder: Path, classes: list[str], size: int, tint: tuple[int, int, int]
 ) -> dict[str, list[str]]:
-    """Five pictures a class, one if there are many: its number on a coloured ground."""
+    """Four pictures a class, one if there are many: its number on a coloured ground."""
     folder.mkdir(parents=True, exist_ok=True)
     suffix = "png" if size <= 64 else "jpg"
     paths: dict[str, list[str]] = {}
     for index, name in enumerate(classes):
         paths[name] = []
-        for draw in range(5 if len(classes) <= 50 else 1):
+        for draw in range(4 if len(classes) <= 50 else 1):
             ground = tuple(min(255, c + 25 * draw) for c in tint)
             image = Image.new("RGB", (size, size), ground)
             place = (size * (0.2 + 0.05 * draw), size * 0.1)

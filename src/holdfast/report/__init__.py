@@ -12,7 +12,7 @@ from holdfast.files import write_text
 from holdfast.report import formats
 from holdfast.report.continual import AddPage, ContinualPage
 from holdfast.report.distill import DistillPage
-from holdfast.report.page import Page
+from holdfast.report.page import ReportPage
 from holdfast.report.transfer import EvaluationPage, TransferPage
 from holdfast.results import (
     AddResult,
@@ -26,7 +26,7 @@ from holdfast.results import (
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
-PAGES: dict[type[Result], type[Page]] = {
+PAGES: dict[type[Result], type[ReportPage]] = {
     TransferResult: TransferPage,
     Evaluation: EvaluationPage,
     DistillResult: DistillPage,

@@ -168,7 +168,7 @@ class Figures(Block):
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """An image as a data URI, and the pixels that it is shown with. crisp: with hard edges."""
 
     uri: str
@@ -184,7 +184,7 @@ class Card:
     """Pictures under a title, in groups that may have a label. tag: a mark behind the title."""
 
     title: str
-    groups: Sequence[tuple[str, Sequence[Picture]]]
+    groups: Sequence[tuple[str, Sequence[Thumbnail]]]
     tag: str = ""
 
 

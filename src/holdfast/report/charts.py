@@ -17,20 +17,19 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from holdfast.report.blocks import Figure
-from holdfast.report.formats import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # stand-in -> variable of style.css; arbitrary, only unlikely to occur by chance
-COLOURS = {
+CHART_COLOURS = {
     "#010a01": "ink",
     "#010a02": "muted",
     "#010a03": "line",
     "#010a04": "ensemble",
     "#010a05": "tuned",
 }
-INK, MUTED, LINE, ENSEMBLE, TUNED = COLOURS
+INK, MUTED, LINE, ENSEMBLE, TUNED = CHART_COLOURS
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "holdfast",  # the same records give the same file
@@ -120,7 +119,7 @@ def line_chart(
         for x in starts:
             axes.axvline(x, color=LINE, linewidth=1)
         for one in series:
-            _draw(axes, one)
+            _draw_series(axes, one)
         axes.margins(x=0.03, y=0.12)
         values = [y for one in series for y in one.y]
         low, high = limits or _limits(values, *axes.get_ylim(), percent)
@@ -151,15 +150,17 @@ def line_chart(
 
 
 def _limits(values: Sequence[float], low: float, high: float, percent: bool) -> tuple[float, float]:
-    """Of y: from zero where the values are not far above it, and shares to one."""
+    """Of y: from zero where the values are not far above it or are all alike; shares to one."""
     least, most = min(values), max(values)
-    if least >= 0:
+    if 0 <= most - least < 0.05 * least:
+        low, high = 0.0, 1.2 * most
+    elif least >= 0:
         low = 0.0 if least <= 0.5 * most else max(low, 0.0)
     return low, (min(high, 1.02) if percent and most <= 1 else high)
 
 
 def _cut_axis(low: float, percent: bool) -> str:
-    shown = f"{100 * low:.0f}\u00a0%" if percent else number(float(f"{low:.2g}"))
+    shown = f"{100 * low:.0f}\u00a0%" if percent else f"{low:.2g}"
     return f"The vertical axis starts at about {shown}, not at zero."
 
 
@@ -168,7 +169,7 @@ def _tick(value: float) -> str:
     return re.sub(r"e-0*", "e-", f"{value:g}").replace("-", "\u2212")
 
 
-def _draw(axes: Axes, series: Series) -> None:
+def _draw_series(axes: Axes, series: Series) -> None:
     axes.plot(
         series.x,
         series.y,
@@ -263,7 +264,7 @@ def _inline(svg: str, described: str) -> Markup:
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.S)
     body = re.sub(r'<g id="[^"]*"', "<g", body)  # figure_1, axes_1: the same in every chart
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)  # the page's own
-    for colour, variable in COLOURS.items():
+    for colour, variable in CHART_COLOURS.items():
         body = body.replace(colour, f"var(--{variable})")
     head = f'<svg class="chart" {view_box[0]} role="img" aria-label="{html.escape(described)}">'
     return Markup(head + re.sub(r"\s*\n\s*", "\n", body))

@@ -27,7 +27,7 @@ from holdfast.report.blocks import (
 from holdfast.report.charts import Mark, Series, line_chart
 from holdfast.report.formats import DASH, percent, points
 from holdfast.report.page import (
-    Page,
+    ReportPage,
     change_blocks,
     concluded,
     cost_tiles,
@@ -60,10 +60,10 @@ MEANING = {
 }
 CURVES = 24  # tasks with a chart of their own
 TEMPLATES = 2  # of a task, before the rest are counted
-CLASSES = 100
+CLASSES_LISTED = 100
 
 
-class ContinualPage(Page[ContinualResult]):
+class ContinualPage(ReportPage[ContinualResult]):
     """A stream of tasks, one after the other."""
 
     def facts(self) -> list[str]:
@@ -234,11 +234,11 @@ class ContinualPage(Page[ContinualResult]):
 
     @staticmethod
     def _listed(names: Sequence[str]) -> str:
-        more = f" and {len(names) - CLASSES:,} more" if len(names) > CLASSES else ""
-        return ", ".join(names[:CLASSES]) + more
+        more = f" and {len(names) - CLASSES_LISTED:,} more" if len(names) > CLASSES_LISTED else ""
+        return ", ".join(names[:CLASSES_LISTED]) + more
 
 
-class AddPage(Page[AddResult]):
+class AddPage(ReportPage[AddResult]):
     """One more task for a model."""
 
     def facts(self) -> list[str]:

@@ -27,7 +27,7 @@ from holdfast.report.blocks import (
 from holdfast.report.domains import domain_blocks
 from holdfast.report.formats import DASH, large, number, percent, size
 from holdfast.report.page import (
-    Page,
+    ReportPage,
     change_blocks,
     concluded,
     cost_tiles,
@@ -43,7 +43,7 @@ PROMPTS = 100  # classes whose prompts are shown
 PROMPTS_EACH = 3
 
 
-class DistillPage(Page[DistillResult]):
+class DistillPage(ReportPage[DistillResult]):
     """Labelled images of several domains and a teacher -> a student."""
 
     def facts(self) -> list[str]:

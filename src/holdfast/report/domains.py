@@ -32,16 +32,17 @@ def domain_blocks(result: DistillResult) -> list[Block]:
     compared = any(found.teacher for found in scores)
     full, part = held_out.get("full"), held_out.get("domainbed")
     rows: list[Row | Divider] = []
-    words = (
-        ["Below a difference is its 95 % interval, where there is one trial."] if compared else []
-    )
+    below = "Below the average difference is its deviation over seeds."
+    if seeds == 1:
+        below = "Below a difference is its 95 % interval, where there is one trial."
+    words = [below] if compared else []
     for title, table in (
         ("Domains the student never saw", full),
         ("Domains it learned from, images held back", result.summary.in_domain),
     ):
         if table is None or not table.domains:
             continue
-        rows += [Divider(title), *_rows(result, table, table is full, compared)]
+        rows += [Divider(title), *_domain_rows(result, table, table is full, compared)]
         if len(table.domains) > 1:
             words.append(f"{title}: worst {spread_text(table.worst)}, {table.worst.domain}.")
     if not rows:
@@ -62,7 +63,9 @@ def domain_blocks(result: DistillResult) -> list[Block]:
     ]
 
 
-def _rows(result: DistillResult, table: DomainTable, left_out: bool, compared: bool) -> list[Row]:
+def _domain_rows(
+    result: DistillResult, table: DomainTable, left_out: bool, compared: bool
+) -> list[Row]:
     """A row for each domain of a table, and their average. left_out: whether none was learned."""
     part = result.summary.held_out.get("domainbed")
     rows: list[Row] = []

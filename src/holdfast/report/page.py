@@ -22,10 +22,10 @@ from holdfast.report.blocks import (
     Interval,
     Items,
     Paragraph,
-    Picture,
     Row,
     Section,
     Table,
+    Thumbnail,
     Track,
     tone_of,
 )
@@ -35,7 +35,7 @@ from holdfast.report.thumbnails import thumbnail
 from holdfast.results import Comparison, Conclusion, Costs, MethodResult, Result, TrainingStep
 from holdfast.settings.base import to_jsonable
 
-R = TypeVar("R", bound=Result)
+PageResult = TypeVar("PageResult", bound=Result)
 
 # Colours of a conclusion's decision.
 TONES = {"holds up": "use", "learnt": "use", "falls short": "keep", "lost": "worse"}
@@ -46,7 +46,7 @@ LISTED = 100  # of the files that could not be read
 LOSSES = {
     "cross_entropy": "Loss on the labels (cross-entropy)",
     "variance": "Features that hardly vary (variance loss)",
-    "covariance": "Features that say the same (covariance loss)",
+    "covariance": "Features that vary together (covariance loss)",
     "distillation": "Distance from the teacher's answers (distillation)",
     "distillation_image": "Distance from the old model: which prompt an image has",
     "distillation_text": "Distance from the old model: which image a prompt has",
@@ -58,13 +58,13 @@ LOSSES = {
 }
 
 
-class Page(ABC, Generic[R]):
+class ReportPage(ABC, Generic[PageResult]):
     """The page of a result; a subclass for each kind.
 
     folder: where relative image paths are looked up, if they are not in the working directory.
     """
 
-    def __init__(self, result: R, folder: Path) -> None:
+    def __init__(self, result: PageResult, folder: Path) -> None:
         self.result, self.folder = result, folder
 
     @abstractmethod
@@ -100,9 +100,9 @@ class Page(ABC, Generic[R]):
             "Reproduce",
         )
 
-    def pictures(self, paths: Iterable[str], alt: str) -> list[Picture]:
+    def pictures(self, paths: Iterable[str], alt: str) -> list[Thumbnail]:
         """Those of the images that can be read. alt: in words, with {} for the number."""
-        found: list[Picture] = []
+        found: list[Thumbnail] = []
         for path in map(Path, paths):
             where = path if path.exists() else self.folder / path
             if image := thumbnail(where, alt.replace("{}", str(len(found) + 1))):
@@ -184,7 +184,7 @@ def change_blocks(
     if not known:
         return []
     counts = any(count is not None for *_, count in known)
-    columns = [Column(what), Column("0 to 100 %", "track"), Column(before), Column(after)]
+    columns = [Column(what), Column("0 to 100 %", "words"), Column(before), Column(after)]
     columns += [Column("Change, points"), *([Column("Images")] if counts else [])]
     rows: list[Row | Divider] = [
         Row(

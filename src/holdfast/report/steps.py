@@ -16,15 +16,15 @@ from holdfast.report.blocks import (
     Figures,
     Heading,
     Paragraph,
-    Picture,
     Row,
     Table,
+    Thumbnail,
 )
 from holdfast.report.formats import DASH, duration, number, percent, points
-from holdfast.report.page import Page, flat, training_figures
+from holdfast.report.page import ReportPage, flat, training_figures
 from holdfast.results import GateTrial, ReplayInfo, StepResult
 
-SAMPLES_EACH = 6  # replayed pictures of one source
+REPLAYED_EACH = 6  # replayed pictures of one source
 SHA_DIGITS = 12
 
 
@@ -99,15 +99,15 @@ def replay_blocks(steps: Sequence[StepResult]) -> list[Block]:
     return [Paragraph(lead, "lead"), Table("Coverage of the replay", columns, rows)]
 
 
-def replay_cards(page: Page[Any], steps: Sequence[StepResult]) -> list[Block]:
+def replay_cards(page: ReportPage[Any], steps: Sequence[StepResult]) -> list[Block]:
     """Replayed pictures of the last task that had any, with their prompts, by source."""
     having = [step for step in steps if step.samples]
     if not having:
         return []
-    by_source: dict[str, list[Picture]] = {}
+    by_source: dict[str, list[Thumbnail]] = {}
     for sample in having[-1].samples:
         group = by_source.setdefault(sample.source, [])
-        if len(group) < SAMPLES_EACH:
+        if len(group) < REPLAYED_EACH:
             alt = f"replayed image for the prompt: {sample.prompt}"
             found = page.pictures([sample.path], alt)
             group += [replace(image, alt=alt, caption=sample.prompt) for image in found]

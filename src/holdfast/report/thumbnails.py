@@ -8,23 +8,25 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from holdfast.report.blocks import Picture
+from holdfast.report.blocks import Thumbnail
 
-STORED = 144  # pixels of a side, at most
-SHOWN = 72  # pixels of the page: half of them, for displays with twice as many
+STORED_SIDE = 144  # pixels of a side, at most
+SHOWN_SIDE = 72  # pixels of the page: half of them, for displays with twice as many
 TINY = 64  # an image no larger than this keeps its pixels, which are shown with hard edges
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
-def thumbnail(path: Path, alt: str = "", caption: str = "") -> Picture | None:
+def thumbnail(path: Path, alt: str = "", caption: str = "") -> Thumbnail | None:
     """The image, made small, or None if it cannot be read.
 
     A tiny image is enlarged by a whole number, so that all of its pixels are squares of one size.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             tiny = max(image.size) <= TINY
-            image.thumbnail((STORED, STORED))  # first, so that a large JPEG is decoded small
+            image.thumbnail(
+                (STORED_SIDE, STORED_SIDE)
+            )  # first, so that a large JPEG is decoded small
             small = _as_rgb(ImageOps.exif_transpose(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
@@ -35,10 +37,10 @@ def thumbnail(path: Path, alt: str = "", caption: str = "") -> Picture | None:
         width, height = (scale * side for side in small.size)
     else:
         small.save(buffer, "JPEG", quality=85)
-        width = height = SHOWN
+        width = height = SHOWN_SIDE
     kind = "png" if tiny else "jpeg"
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    return Picture(f"data:image/{kind};base64,{encoded}", width, height, tiny, alt, caption)
+    return Thumbnail(f"data:image/{kind};base64,{encoded}", width, height, tiny, alt, caption)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -25,7 +25,7 @@ from holdfast.report.blocks import (
 from holdfast.report.charts import Mark, Series, line_chart
 from holdfast.report.formats import large, number, percent
 from holdfast.report.page import (
-    Page,
+    ReportPage,
     cost_tiles,
     counted,
     finite_columns,
@@ -52,7 +52,7 @@ NOT_MEASURED = Hero(
 )
 
 
-class TransferPage(Page[TransferResult]):
+class TransferPage(ReportPage[TransferResult]):
     """Name-only transfer: class names -> generated images -> an adapted model."""
 
     def facts(self) -> list[str]:
@@ -249,7 +249,7 @@ class TransferPage(Page[TransferResult]):
         return [Tiles(tiles), *unreadable_files(images.unreadable)]
 
 
-class EvaluationPage(Page[Evaluation]):
+class EvaluationPage(ReportPage[Evaluation]):
     """A classifier on real images."""
 
     def facts(self) -> list[str]:
