@@ -20,6 +20,7 @@ check: $(INSTALLED)  ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typed_use.py
 
 mutants: $(INSTALLED)  ## change the code a little in many places and see what the tests notice
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'
@@ -29,14 +30,8 @@ pocket: $(INSTALLED)  ## render the embedded world and train its four models aga
 	$(BIN)/python -m holdfast.pocket.train all
 	$(BIN)/python -m holdfast.pocket.measure
 
-evidence-transfer: $(INSTALLED)  ## docs/evidence/transfer.md, five seeds on three tasks
-	$(BIN)/python evidence/transfer.py
-
-evidence-distill: $(INSTALLED)  ## docs/evidence/distill.md, five seeds, two styles left out, two students
-	$(BIN)/python evidence/distill.py
-
-evidence-continual: $(INSTALLED)  ## docs/evidence/continual.md, five seeds on two orders of five tasks
-	$(BIN)/python evidence/continual.py
+evidence-transfer evidence-distill evidence-continual: $(INSTALLED)  ## docs/evidence/NAME.md, from five seeds; ARGS=--quick for a tiny one in build
+	$(BIN)/python -m evidence.page $(@:evidence-%=%) $(ARGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -418,15 +418,8 @@ def test_each_option_is_on_the_page_with_its_help_and_default(name):
 
 def test_options_that_matter_come_first():
     text = read("transfer", "--help").text
-    order = (
-        "Example:",
-        "--names",
-        "--epochs",
-        "--method NAME",
-        "RegFT, arXiv 2406.05432",
-        "--seed",
-    )
-    places = [text.index(part.replace("--epochs", "--train.epochs")) for part in order]
+    order = ("Example:", "--names", "--method NAME", "--train.epochs", "RegFT, arXiv", "--seed")
+    places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert text.count("--train.epochs") == 1
     assert "[at least 1; default: 10]" in text

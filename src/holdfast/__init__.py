@@ -5,27 +5,66 @@
     classifier = holdfast.transfer(["cat", "dog"], out="runs/pets")
     names, probabilities = classifier.predict(["a.jpg"])
 
-Each verb takes the fields of its settings class as keywords; see `holdfast.settings`. Importing
-this package is quick: a verb imports what it needs when it is called.
+Each function takes the fields of its settings as parameters (`help(holdfast.transfer)` lists them);
+a group of them may be a dictionary, as in `train={"epochs": 3}`. Methods and anchors are classes,
+such as `holdfast.GIFT` and `holdfast.WeightEnsemble`. Importing this package is quick: what a
+function needs is imported when it is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast import settings
+from holdfast.commands.settings import (
+    ContinualAddSettings,
+    ContinualRunSettings,
+    DistillSettings,
+    EvaluateSettings,
+    GenerateSettings,
+    PredictSettings,
+    ReportSettings,
+    TransferSettings,
+)
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.settings.signatures import takes
 
 if TYPE_CHECKING:
+    from holdfast.anchors.alignment import Alignment as Alignment
+    from holdfast.anchors.consolidation import Consolidation as Consolidation
+    from holdfast.anchors.iterate_average import IterateAverage as IterateAverage
+    from holdfast.anchors.replay_distillation import ReplayDistillation as ReplayDistillation
+    from holdfast.anchors.teacher_embeddings import TeacherEmbeddings as TeacherEmbeddings
+    from holdfast.anchors.variance_covariance import VarianceCovariance as VarianceCovariance
+    from holdfast.anchors.weight_ensemble import WeightEnsemble as WeightEnsemble
+    from holdfast.commands.distill_plan import QueryPlan
     from holdfast.generation import Estimate
-    from holdfast.models.classifier import Classifier
-    from holdfast.verbs import Evaluation, QueryPlan
+    from holdfast.methods.erm import ERM as ERM
+    from holdfast.methods.ewc import EWC as EWC
+    from holdfast.methods.finetune import FineTuning as FineTuning
+    from holdfast.methods.gift import GIFT as GIFT
+    from holdfast.methods.joint import Joint as Joint
+    from holdfast.methods.kd import KD as KD
+    from holdfast.methods.l2 import L2 as L2
+    from holdfast.methods.lp_ft import LPFT as LPFT
+    from holdfast.methods.lwf import LwF as LwF
+    from holdfast.methods.regft import RegFT as RegFT
+    from holdfast.methods.text_head import TextHead as TextHead
+    from holdfast.methods.vl2v import VL2V as VL2V
+    from holdfast.methods.wise_ft import WiSEFT as WiSEFT
+    from holdfast.methods.zero_shot import ZeroShot as ZeroShot
+    from holdfast.methods.zscl import ZSCL as ZSCL
+    from holdfast.models.classifier import Classifier as Classifier
+    from holdfast.results import AddResult, Advice, ContinualResult, DistillResult, Evaluation
+
+    __version__: str
 
 __all__ = [
+    "Classifier",
     "HoldfastError",
     "UsageError",
+    "__version__",
     "continual_add",
     "continual_run",
     "distill",
@@ -33,89 +72,121 @@ __all__ = [
     "generate",
     "load_classifier",
     "predict",
+    "settings",
     "transfer",
+    "write_report",
 ]
-Names = Sequence[str]
 
 
-def generate(names: Names | str, out: Path | str, **options: Any) -> Path | Estimate:
-    """Generate images of the named classes into `out`; see `holdfast.settings.GenerateSettings`."""
-    from holdfast import verbs
+@takes(GenerateSettings)
+def generate(chosen: GenerateSettings) -> Path | Estimate:
+    """Generate images of the named classes.
 
-    return verbs.generate(settings.GenerateSettings(several(names), Path(out), **options))
-
-
-def transfer(names: Names | str, out: Path | str, **options: Any) -> Classifier | Estimate:
-    """Class names (or a file of them) -> classifier, kept in the folder `out`.
-
-    The options are the fields of `holdfast.settings.TransferSettings`. With `dry_run=True` it
-    returns an estimate of time and disk instead.
+    Returns their folder, `out`; of a dry run, what they would cost.
     """
-    from holdfast import verbs
+    from holdfast.commands import generate as command
 
-    return verbs.transfer(settings.TransferSettings(several(names), Path(out), **options))
+    return command.generate(chosen)
 
 
-def distill(data: Path | str, out: Path | str, **options: Any) -> dict[str, Any] | QueryPlan:
-    """Folder of domains + teacher -> students in the folder `out`; returns `result.json`'s record.
+@takes(TransferSettings)
+def transfer(chosen: TransferSettings) -> Classifier | Estimate:
+    """Class names, or a file of them -> a classifier, kept in the folder `out`.
 
-    The options are the fields of `holdfast.settings.DistillSettings`. With `dry_run=True` it
-    returns a plan of the queries instead.
+    Returns the classifier; of a dry run, what it would cost. Run again with the same settings, it
+    goes on where it stopped.
     """
-    from holdfast import verbs
+    from holdfast.commands import transfer as command
 
-    return verbs.distill(settings.DistillSettings(data=Path(data), out=Path(out), **options))
-
-
-def evaluate(classifier: Path | str, data: Path | str, **options: Any) -> Evaluation:
-    """Score a saved classifier on real images; see `holdfast.settings.EvaluateSettings`."""
-    from holdfast import verbs
-
-    return verbs.evaluate(settings.EvaluateSettings(Path(classifier), Path(data), **options))
+    return command.transfer(chosen)
 
 
-def predict(
-    classifier: Path | str, images: Sequence[Path | str] | Path | str, **options: Any
-) -> list[tuple[Path, list[tuple[str, float]]]]:
-    """(file, [(name, probability), ...]) for images; see `holdfast.settings.PredictSettings`."""
-    from holdfast import verbs
+@takes(DistillSettings)
+def distill(chosen: DistillSettings) -> DistillResult | Advice | QueryPlan:
+    """Labelled images of several domains and a teacher -> students in the folder `out`.
 
-    paths = [images] if isinstance(images, str | Path) else images
-    chosen = settings.PredictSettings(Path(classifier), [Path(p) for p in paths], **options)
-    return verbs.predict(chosen)
-
-
-def continual_add(
-    model: Path | str, task: Path | str, out: Path | str, **options: Any
-) -> dict[str, Any]:
-    """Add a task to a model that keeps learning; the new one comes into `out / "model"`.
-
-    model: a model's name, or the folder of a model that tasks were added to. The options are the
-    fields of `holdfast.settings.ContinualAddSettings`; returns what `result.json` holds.
+    Returns the result; with `advice_only` what the teacher makes of a sample; of a dry run, the
+    plan of its queries.
     """
-    from holdfast.verbs import continual
+    from holdfast.commands import distill as command
 
-    return continual.add(settings.ContinualAddSettings(str(model), str(task), Path(out), **options))
+    return command.distill(chosen)
 
 
-def continual_run(stream: Path | str, out: Path | str, **options: Any) -> dict[str, Any]:
-    """Learn a stream of tasks and measure each model on all of them.
+@takes(EvaluateSettings)
+def evaluate(chosen: EvaluateSettings) -> Evaluation:
+    """Score a saved classifier on a folder of real images."""
+    from holdfast.commands import evaluate as command
 
-    The options are the fields of `holdfast.settings.ContinualRunSettings`; returns what
-    `result.json` holds.
-    """
-    from holdfast.verbs import continual
+    return command.evaluate(chosen)
 
-    return continual.run(settings.ContinualRunSettings(Path(stream), Path(out), **options))
+
+@takes(PredictSettings)
+def predict(chosen: PredictSettings) -> list[tuple[Path, list[tuple[str, float]]]]:
+    """Name images with a saved classifier: (file, [(name, probability), ...]) of each."""
+    from holdfast.commands import evaluate as command
+
+    return command.predict(chosen)
+
+
+@takes(ContinualAddSettings)
+def continual_add(chosen: ContinualAddSettings) -> AddResult:
+    """Add a task to a model that keeps learning; the new one comes into `out / "model"`."""
+    from holdfast.commands import continual_add as command
+
+    return command.add(chosen)
+
+
+@takes(ContinualRunSettings)
+def continual_run(chosen: ContinualRunSettings) -> ContinualResult:
+    """Learn a stream of tasks, one after the other, and measure each model on all of them."""
+    from holdfast.commands import continual_run as command
+
+    return command.run_stream(chosen)
+
+
+@takes(ReportSettings)
+def write_report(chosen: ReportSettings) -> Path:
+    """Make the report of a run again from its result; returns the page's file."""
+    from holdfast.commands import report as command
+
+    return command.remake_report(chosen)
 
 
 def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
-    """A saved classifier; its `predict(images)` gives names and probabilities."""
+    """Load a classifier; its `predict(images)` gives names and probabilities.
+
+    folder: a classifier's, or that of a run. device: `auto`, `cpu`, `cuda`, `mps`. Raises
+    UsageError if the folder holds none.
+    """
     from holdfast.models import classifier
 
     return classifier.load_classifier(folder, device)
 
 
-def several(names: Names | str) -> list[str]:
-    """A list of names; one piece of text is one name, or a file of names."""
-    return [names] if isinstance(names, str) else [str(name) for name in names]
+if not TYPE_CHECKING:  # there, unknown names must stay unknown
+
+    def __getattr__(name: str) -> Any:
+        """The version, `Classifier`, methods and anchors: imported when they are asked for."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("holdfast")
+        if name == "Classifier":
+            from holdfast.models.classifier import Classifier
+
+            return Classifier
+        if name in (found := named_classes()):
+            return found[name]
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, *named_classes()})
+
+
+def named_classes() -> dict[str, type]:
+    """The classes of all methods and anchors, by their own names."""
+    from holdfast.anchors.base import Anchor
+    from holdfast.methods.base import Method
+
+    return {kind.__name__: kind for kind in (*Method.known().values(), *Anchor.known().values())}

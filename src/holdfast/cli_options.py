@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, NoReturn, get_args, get_origin
 
 from holdfast.errors import UsageError, did_you_mean
 from holdfast.methods.base import Family, Method, available
-from holdfast.settings.base import Settings, bounds, default_of, shown, types
-from holdfast.settings.convert import is_union
+from holdfast.settings.base import Settings, default_of, types
+from holdfast.settings.signatures import allowed, group_of, kinds_of
 
 METAVARS = {int: "N", float: "X", Path: "PATH", str: "TEXT", bool: ""}
 
@@ -50,22 +50,14 @@ class Option:
     default: Any
 
     @property
-    def kinds(self) -> tuple[Any, ...]:
-        """The types that its value may have."""
-        return get_args(self.hint) if is_union(self.hint) else (self.hint,)
-
-    @property
     def group(self) -> type[Settings] | None:
-        """The class of the group that it is, if it is one."""
-        for kind in self.kinds:
-            if isinstance(kind, type) and issubclass(kind, Settings):
-                return type(self.default) if kind is Method else kind
-        return None
+        """The class of the group that it is, if it is one; of a method, the chosen one's."""
+        return type(self.default) if self.hint is Method else group_of(self.hint)
 
     @property
     def is_list(self) -> bool:
         """Whether it may be given several times."""
-        return any(get_origin(kind) is list for kind in self.kinds)
+        return any(get_origin(kind) is list for kind in kinds_of(self.hint))
 
     @property
     def is_named(self) -> bool:
@@ -75,26 +67,17 @@ class Option:
     @property
     def metavar(self) -> str:
         """What stands for its value in a page of help."""
-        first = self.kinds[0]
+        first = kinds_of(self.hint)[0]
         first = get_args(first)[0] if get_origin(first) is list else first
         return METAVARS.get(first, "NAME")
 
     def explained(self, family: Family | None) -> str:
         """Its help, what it allows, and its default."""
-        about = [bounds(self.field)]
-        choices = [text for k in self.kinds if get_origin(k) is Literal for text in get_args(k)]
+        about = [allowed(self.field, self.hint, self.default)]
         if self.hint is Method and family:
-            choices = list(available(family))
-        if choices:
-            about.append(f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0])
+            about.insert(0, f"one of {', '.join(available(family))}")
         if self.is_list:
-            about.append("may be given several times")
-        if self.default is MISSING:
-            about.append("must be given")
-        elif self.default is None:
-            about.append("default: none")
-        elif self.default != [] and self.hint is not bool:
-            about.append(f"default: {shown(self.default)}")
+            about.insert(0, "may be given several times")
         said = "; ".join(part for part in about if part)
         text = self.field.metadata["help"] + (f" [{said}]" if said else "")
         return text.replace("%", "%%")
@@ -204,7 +187,7 @@ def heading(option: Option, options: Sequence[Option]) -> str:
     """The section of a page of help that an option stands in."""
     first = option.name.partition(".")[0]
     if first == option.name:
-        return "Method" if first in ("method", "anchors") else "Further settings"
+        return "Further settings"
     top = next(each for each in options if each.name == first)
     if isinstance(top.default, Method):
         paper = f", {top.default.paper}" if top.default.paper else ""

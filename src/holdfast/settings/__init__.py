@@ -4,7 +4,17 @@ No torch here: the command line builds itself from these classes and must start 
 value is the default and says so.
 """
 
-from holdfast.settings.base import Named, Precision, Settings, inherited, setting
+from holdfast.settings.base import (
+    AnyPath,
+    AnyWords,
+    Given,
+    Named,
+    Precision,
+    Settings,
+    Values,
+    inherited,
+    setting,
+)
 from holdfast.settings.images import (
     DEFAULT_GENERATOR,
     DrawSettings,
@@ -24,9 +34,12 @@ from holdfast.settings.training import (
 
 __all__ = [
     "DEFAULT_GENERATOR",
+    "AnyPath",
+    "AnyWords",
     "AverageSettings",
     "ContinualTrainSettings",
     "DrawSettings",
+    "Given",
     "ImageSettings",
     "Named",
     "Optimisation",
@@ -38,6 +51,7 @@ __all__ = [
     "StageSettings",
     "TeacherSettings",
     "TrainSettings",
+    "Values",
     "ViewSettings",
     "inherited",
     "setting",

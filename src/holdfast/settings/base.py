@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, get_type_hints
 
 from holdfast.errors import did_you_mean
 from holdfast.settings.convert import FieldError, convert, from_json_text
 
 Precision = Literal["auto", "fp32", "bf16"]
 types: Callable[[type], dict[str, Any]] = cache(get_type_hints)  # of each field of a class
+
+
+T = TypeVar("T")
+U = TypeVar("U")
+Values = Mapping[str, Any]  # some fields of a group, by name
+
+if TYPE_CHECKING:
+
+    class Given(Generic[T, U]):
+        """A field that is a T, and may be given as a U, which is converted."""
+
+        def __get__(self, settings: object, kind: object) -> T: ...
+
+        def __set__(self, settings: object, value: T | U) -> None: ...
+
+else:
+
+    class Given:
+        """A field that is a T, and may be given as a U, which is converted: `Given[T, U]` is T."""
+
+        def __class_getitem__(cls, kinds: tuple[Any, Any]) -> Any:
+            return kinds[0]
+
+
+AnyPath = Given[Path, str]
+AnyWords = Given[list[str], Sequence[str] | str]
 
 
 def setting(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from holdfast.settings.base import Settings, inherited, setting
+from holdfast.settings.base import Given, Settings, inherited, setting
 
 # Stable Diffusion 1.5 in its community mirror; docs/models.md names licences and fallbacks.
 DEFAULT_GENERATOR = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -21,7 +21,7 @@ class PromptSettings(Settings):
         "Sentences with one `{}`; or the name of a list: `simple`, `imagenet` (7 and 80 templates "
         "of open_clip), or a data set's own (`digits`, `textures`, `aircraft`, ...).",
     )
-    descriptions: Path | None = setting(
+    descriptions: Given[Path | None, str] = setting(
         None,
         'JSON file {"class name": ["sentence", ...]}, as CuPL publishes them; they replace the '
         "templates for the classes it names.",
@@ -86,12 +86,12 @@ class ReplaySettings(DrawSettings):
         "Names that stand for pre-training: `imagenet` (1,000 classes), `pocket`, or a file.",
     )
     template: str = setting("a photo of a {}.", "The prompt of those names.")
-    folder: Path | None = setting(
+    folder: Given[Path | None, str] = setting(
         None,
         "Images with captions to use instead of generating any: a metadata.jsonl or .csv there "
         "(file_name, text), a .txt beside each image, or what `holdfast generate` wrote.",
     )
-    cache: Path | None = setting(
+    cache: Given[Path | None, str] = setting(
         None,
         "Folder for the generated images; several runs can share one. None keeps them with the "
         "task.",

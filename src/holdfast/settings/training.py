@@ -80,7 +80,8 @@ class AverageSettings(Settings):
     kind: Literal["valley", "running", "none"] = setting(
         "valley",
         "`valley`, the average along the valley of the validation loss (SWAD, as in the paper); "
-        "`running`, the mean of all steps; `none`, the step with the best validation accuracy.",
+        "`running`, the mean of all steps; `none`, the step with the best validation accuracy. The "
+        "anchor iterate-average takes its place.",
     )
     converge: int = setting(
         3,
