@@ -15,18 +15,18 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "holdfast"
 # Each room imports only those before it.
 FLOW = (
-    *("errors", "files", "progress", "settings", "lazy", "names", "prompts", "device"),
-    *("generation", "data", "builtin", "models", "losses", "weights", "averaging"),
-    *("results", "metrics", "task_history", "teachers", "anchors", "methods", "evaluate"),
-    *("learners", "replay", "report", "runs", "train", "experiment", "pocket", "commands"),
-    *("printing", "cli"),
+    *("errors", "files", "progress", "settings", "lazy", "device", "losses", "weights"),
+    *("averaging", "results", "metrics", "stages", "report", "runs", "names", "prompts", "builtin"),
+    *("generation", "data", "models", "task_history", "teachers", "anchors", "methods"),
+    *("evaluation", "learners", "replay", "train", "pocket", "commands", "cli"),
 )
 BEGIN, END = "<!-- made by docs/architecture.py -->", "<!-- end -->"
 
 
 def room_of(path: Path) -> str:
     """The room that a file belongs to: its folder, or its own name."""
-    return path.relative_to(SOURCE).with_suffix("").parts[0]
+    room = path.relative_to(SOURCE).with_suffix("").parts[0]
+    return "cli" if room.startswith("cli_") else room
 
 
 def source_files() -> list[Path]:

@@ -28,8 +28,8 @@ from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
 from holdfast.methods.base import Composition
 from holdfast.progress import progress
-from holdfast.runs import Stage, load_some
 from holdfast.settings import Optimisation
+from holdfast.stages import Stage, load_some
 
 Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
 

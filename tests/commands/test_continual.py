@@ -28,7 +28,7 @@ from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import load_clip
 from holdfast.pocket.world import CLASSES
 from holdfast.results import TaskScores
-from holdfast.runs import Stage
+from holdfast.stages import Stage
 from holdfast.weights import interpolate
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}

@@ -27,8 +27,8 @@ from holdfast.models.clip import load_clip
 from holdfast.models.text import encode_text, image_features
 from holdfast.names import from_names
 from holdfast.replay import build_replay_set, replay_fisher, with_prefix
-from holdfast.runs import Stage
 from holdfast.settings import ContinualTrainSettings
+from holdfast.stages import Stage
 from holdfast.train import fit, objective
 from holdfast.weights import adaptive_importance, uniform_importance
 

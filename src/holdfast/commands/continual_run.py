@@ -37,8 +37,9 @@ from holdfast.learners import TwoTowerLearner
 from holdfast.methods import Family, compose
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.results import ContinualResult, Costs, StepResult, StreamTask, TaskScores
-from holdfast.runs import Run, Stage, peak_memory
+from holdfast.runs import Run, peak_memory
 from holdfast.settings.base import to_jsonable
+from holdfast.stages import Stage
 from holdfast.task_history import LOCAL, TaskHistory, TaskRecord
 from holdfast.train import fit
 

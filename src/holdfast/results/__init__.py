@@ -1,0 +1,142 @@
+"""What the commands find, as dataclasses that commands, reports and evidence share.
+
+`result.json` holds one of them with its `kind` and `version`; `read_result` reads it back and
+checks every field. Shares and accuracies lie in [0, 1], times are seconds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.files import read_typed, write_json
+from holdfast.results.base import (
+    Comparison,
+    Conclusion,
+    Costs,
+    Environment,
+    MethodResult,
+    Result,
+    Scores,
+    TrainingStep,
+    Verdict,
+)
+from holdfast.results.continual import (
+    AccuracyMatrix,
+    AddResult,
+    ContinualResult,
+    GateResult,
+    GateTrial,
+    ReplayInfo,
+    ReplaySample,
+    SourceCoverage,
+    StepResult,
+    StreamNumbers,
+    StreamTask,
+    TaskScores,
+)
+from holdfast.results.distill import (
+    Advice,
+    Candidate,
+    CompactScores,
+    DistillResult,
+    DomainInfo,
+    DomainScores,
+    DomainTable,
+    KeptWeights,
+    QueryCount,
+    Share,
+    SpotCheck,
+    Spread,
+    StageResult,
+    Summary,
+    TeacherInfo,
+    TowerInfo,
+    TrialResult,
+    ValidationPoint,
+)
+from holdfast.results.transfer import (
+    AlphaPoint,
+    AlphaResult,
+    Diagnostics,
+    Evaluation,
+    ImageCounts,
+    ModelInfo,
+    TransferResult,
+)
+from holdfast.settings.base import to_jsonable
+
+__all__ = [
+    "AccuracyMatrix",
+    "AddResult",
+    "Advice",
+    "AlphaPoint",
+    "AlphaResult",
+    "Candidate",
+    "CompactScores",
+    "Comparison",
+    "Conclusion",
+    "ContinualResult",
+    "Costs",
+    "Diagnostics",
+    "DistillResult",
+    "DomainInfo",
+    "DomainScores",
+    "DomainTable",
+    "Environment",
+    "Evaluation",
+    "GateResult",
+    "GateTrial",
+    "ImageCounts",
+    "KeptWeights",
+    "MethodResult",
+    "ModelInfo",
+    "QueryCount",
+    "ReplayInfo",
+    "ReplaySample",
+    "Result",
+    "Scores",
+    "Share",
+    "SourceCoverage",
+    "SpotCheck",
+    "Spread",
+    "StageResult",
+    "StepResult",
+    "StreamNumbers",
+    "StreamTask",
+    "Summary",
+    "TaskScores",
+    "TeacherInfo",
+    "TowerInfo",
+    "TrainingStep",
+    "TransferResult",
+    "TrialResult",
+    "ValidationPoint",
+    "Verdict",
+    "read_result",
+    "write_result",
+]
+
+VERSION = 1
+
+KINDS: dict[str, type[Result]] = {
+    kind.kind: kind
+    for kind in (TransferResult, DistillResult, ContinualResult, AddResult, Evaluation)
+}
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result as JSON, with its kind and version."""
+    write_json(path, {"kind": result.kind, "version": VERSION} | to_jsonable(result))
+
+
+def read_result(path: Path) -> Result:
+    """The result that a file holds. Raises HoldfastError for anything else, naming the field."""
+    value = read_typed(path, dict[str, Any])
+    if value.get("version") != VERSION or value.get("kind") not in KINDS:
+        raise HoldfastError(
+            f"{path} holds no result of this version (kind {value.get('kind')!r}, version "
+            f"{value.get('version')!r}); run the command that made it again."
+        )
+    return read_typed(path, KINDS[value["kind"]])

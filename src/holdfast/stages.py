@@ -1,0 +1,204 @@
+"""Trainings of a run that resume: a checkpoint while they run, their weights once they are done."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.errors import HoldfastError
+from holdfast.files import append_lines, atomic_write, read_lines
+from holdfast.results import KeptWeights, StageResult, TrainingStep, ValidationPoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from holdfast.train import Callback
+
+CURVE_POINTS = 240  # of a training in a result
+
+
+@dataclass
+class Stage:
+    """One training of a run: its checkpoint while it runs, its weights once it is done.
+
+    <name>.checkpoint.safetensors    weights that learn, buffers, moments, callback, position
+    <name>.safetensors               the weights that were kept, and what there is to say
+    <name>.jsonl                     a line for each step, written with the checkpoint
+
+    minutes: between two checkpoints. about: what there is to say, once it is done.
+    """
+
+    folder: Path
+    name: str
+    minutes: float = 5.0
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._lines: list[dict[str, Any]] = []
+        self._saved = self._begun = time.monotonic()
+        self._earlier_seconds = 0.0
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights that were kept."""
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file to go on from."""
+        return self.folder / f"{self.name}.checkpoint.safetensors"
+
+    @property
+    def records(self) -> Path:
+        """The file with a line for each step."""
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training is done."""
+        return self.weights.exists()
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, over all starts."""
+        if "seconds" in self.about:
+            return float(self.about["seconds"])
+        return self._earlier_seconds + time.monotonic() - self._begun
+
+    def load_finished(self, module: nn.Module) -> bool:
+        """Put the weights that were kept into the module, if the training is done."""
+        from safetensors import safe_open
+
+        if not self.finished:
+            return False
+        with safe_open(self.weights, "pt") as file:
+            self.about = json.loads(file.metadata()["about"])
+            load_some(module, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+        self.checkpoint.unlink(missing_ok=True)
+        return True
+
+    def resume(
+        self, module: nn.Module, optimizer: Optimizer, callback: Callback | None = None
+    ) -> int:
+        """Put the checkpoint's state back, if there is one; the 0-based step to go on with."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.checkpoint.exists():
+            return 0
+        parameters = dict(module.named_parameters())
+        buffers = dict(module.named_buffers())
+        followed: dict[str, Tensor] = {}
+        try:
+            with safe_open(self.checkpoint, framework="pt") as file, torch.no_grad():
+                about = json.loads(file.metadata()["about"])
+                for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
+                    group, _, name = key.partition("/")
+                    # A copy: what stays mapped to the file would keep Windows from replacing it.
+                    tensor = file.get_tensor(key).clone()
+                    if group == "moment":
+                        moment, _, name = name.partition("/")
+                        parameter = parameters[name]
+                        optimizer.state[parameter][moment] = tensor.to(parameter.device)
+                    elif group == "callback":
+                        followed[name] = tensor
+                    else:
+                        (parameters if group == "weight" else buffers)[name].copy_(tensor)
+                if callback is not None:
+                    callback.restore(followed, about["callback"])
+                self._earlier_seconds = float(about["seconds"])
+                return int(about["step"])
+        except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+            raise HoldfastError(
+                f"The checkpoint {self.checkpoint} does not fit this model ({error}); delete it to "
+                "start over."
+            ) from None
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Take a line in; it is written with the next checkpoint."""
+        self._lines.append(line)
+
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._saved > 60 * self.minutes
+
+    def save(
+        self, step: int, module: nn.Module, optimizer: Optimizer, callback: Callback | None = None
+    ) -> None:
+        """Write weights that learn, buffers, moments and the position as one file; then records."""
+        parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
+        tensors |= {f"buffer/{name}": b for name, b in module.named_buffers()}
+        for name, p in parameters.items():
+            tensors |= {f"moment/{key}/{name}": t for key, t in optimizer.state[p].items()}
+        about: dict[str, Any] = {"step": step, "seconds": self.seconds}
+        if callback is not None:
+            followed, about["callback"] = callback.state()
+            tensors |= {f"callback/{name}": t for name, t in followed.items()}
+        save_tensors(self.checkpoint, tensors, about)
+        self._write_records()
+        self._saved = time.monotonic()
+
+    def finish(self, module: nn.Module, about: Mapping[str, Any]) -> None:
+        """Keep the module's weights that learn, and its buffers, as the training's result."""
+        self.about = {**about, "seconds": round(self.seconds, 3)}
+        fixed = {name for name, p in module.named_parameters() if not p.requires_grad}
+        kept = {name: t for name, t in module.state_dict().items() if name not in fixed}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write_records()
+        save_tensors(self.weights, kept, self.about)
+        self.checkpoint.unlink(missing_ok=True)
+
+    def result(self) -> StageResult:
+        """What was kept, once the training is done; its callback must have said so."""
+        points = [ValidationPoint(**each) for each in self.about["validations"]]
+        kept = KeptWeights(**self.about["kept"])
+        return StageResult(kept=kept, validations=points, seconds=self.seconds)
+
+    def _write_records(self) -> None:
+        append_lines(self.records, self._lines)
+        self._lines = []
+
+    def remove(self) -> None:
+        """Delete what only the training needs, once what it was for is whole."""
+        for path in (self.weights, self.checkpoint):
+            path.unlink(missing_ok=True)
+
+    def curve(self) -> list[TrainingStep]:
+        """Recorded steps, evenly spaced, the last among them.
+
+        Of a step that a resumed run repeated, the later line counts.
+        """
+        lines = [r for r in read_lines(self.records) if isinstance(r, dict) and "step" in r]
+        known = [r for _, r in sorted({r["step"]: r for r in lines}.items())]
+        every = max(1, -(-len(known) // CURVE_POINTS))
+        return [TrainingStep(**line) for line in known[::-every][::-1]]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write a safetensors file; `about` is JSON in its header. A kill leaves the old or the new."""
+    from safetensors.torch import save_file
+
+    with atomic_write(path) as temporary:
+        contiguous = {name: t.contiguous() for name, t in tensors.items()}
+        save_file(contiguous, temporary, {"about": json.dumps(about)})
+
+
+def load_some(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights of some of a module's parameters and buffers into it.
+
+    Raises HoldfastError for weights of another model.
+    """
+    try:
+        unknown = module.load_state_dict(dict(weights), strict=False).unexpected_keys
+        problem = f"it has no {unknown[:3]}" if unknown else ""
+    except RuntimeError as error:  # of another shape
+        problem = " ".join(str(error).split()).rstrip(".")
+    if problem:
+        raise HoldfastError(f"The kept weights do not fit this model: {problem}.")
