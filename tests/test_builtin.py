@@ -6,7 +6,7 @@ from PIL import Image
 from holdfast import builtin
 from holdfast.errors import UsageError
 from holdfast.files import read_json
-from holdfast.generation.pipeline import find
+from holdfast.generation.pipeline import find_pipelines
 from holdfast.models.clip import load_clip
 from holdfast.models.student import load_student
 from holdfast.settings import TeacherSettings
@@ -48,8 +48,8 @@ def test_what_is_loaded_is_called_as_the_user_called_it():
 
 
 def test_a_list_of_generators_may_name_it(diffusion_folder):
-    ours, other = find(f" pocket, {diffusion_folder}")
-    assert ours == find(builtin.generator("pocket"))[0]
+    ours, other = find_pipelines(f" pocket, {diffusion_folder}")
+    assert ours == find_pipelines(builtin.generator("pocket"))[0]
     assert other.place == str(diffusion_folder)
 
 

@@ -7,9 +7,10 @@ import torch
 
 from holdfast.data.folders import read_image, scan
 from holdfast.errors import UsageError
+from holdfast.memory import build_replay_set, replay_fisher
 from holdfast.models.clip import load_clip
 from holdfast.models.text import encode_text
-from holdfast.replay import base_names, build_replay_set, chosen_pairs, count, replay_fisher
+from holdfast.replay import base_names, chosen_pairs, count
 from holdfast.settings import ReplaySettings
 
 

@@ -48,7 +48,7 @@ def saved(clip, base, tmp_path):
 
 
 def test_what_is_saved_comes_back_and_loads_in_plain_open_clip(saved, base, clip):
-    found = task_history.read(saved)
+    found = task_history.read_history(saved)
     assert found.base == base.base
     [task] = found.tasks
     assert task.weights == sha256(saved / task_history.WEIGHTS)
@@ -64,10 +64,10 @@ def test_adding_leaves_the_old_folder_whole(saved, clip):
     with torch.no_grad():
         clip.model.visual.proj.add_(1)
     two = saved.with_name("two")
-    task_history.save(clip, task_history.read(saved).with_task(learnt("cars", "van", "bus")), two)
+    task_history.save(clip, task_history.read_history(saved).with_task(learnt("cars", "van", "bus")), two)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
-    first, second = task_history.read(two).tasks
-    assert first == task_history.read(saved).tasks[0]
+    first, second = task_history.read_history(two).tasks
+    assert first == task_history.read_history(saved).tasks[0]
     assert second.weights == sha256(two / task_history.WEIGHTS) != first.weights
 
 
@@ -86,7 +86,7 @@ def test_a_folder_appears_when_it_is_whole(clip, base, tmp_path, monkeypatch):
             task_history.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
     assert not (tmp_path / "m").exists()
     task_history.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
-    assert task_history.read(tmp_path / "m").tasks[0].name == "pets"
+    assert task_history.read_history(tmp_path / "m").tasks[0].name == "pets"
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
@@ -96,33 +96,33 @@ def test_a_registry_that_does_not_match_its_weights_is_an_error(saved):
     kept = (saved / task_history.WEIGHTS).read_bytes()
     save_file(weights, saved / task_history.WEIGHTS)
     with pytest.raises(HoldfastError, match=r"not those that its tasks\.json describes"):
-        task_history.read(saved)
+        task_history.read_history(saved)
     (saved / task_history.WEIGHTS).unlink()
     with pytest.raises(HoldfastError, match=r"not those that its tasks\.json describes"):
-        task_history.read(saved)
+        task_history.read_history(saved)
     (saved / task_history.WEIGHTS).write_bytes(kept)
-    assert task_history.read(saved).tasks
+    assert task_history.read_history(saved).tasks
 
 
 def test_a_broken_registry_is_one_sentence(saved):
     for text in ("{", "[]", '{"base": {}, "tasks": []}', '{"base": {}, "tasks": [{"name": 1}]}'):
         (saved / task_history.TASKS).write_text(text)
         with pytest.raises(HoldfastError, match=r"tasks\.json (cannot be read|is no task history)"):
-            task_history.read(saved)
+            task_history.read_history(saved)
 
 
 def test_find_knows_a_models_folder_and_a_run(saved, tmp_path):
-    assert task_history.find(str(saved)) == saved
+    assert task_history.find_model(str(saved)) == saved
     run = tmp_path / "run"
     shutil.copytree(saved, run / "model")
-    assert task_history.find(str(run)) == run / "model"
-    assert task_history.find(f"local-dir:{saved}") == saved  # as open_clip spells it
-    assert task_history.find("ViT-B-16") is None
-    assert task_history.find(str(tmp_path)) is None
+    assert task_history.find_model(str(run)) == run / "model"
+    assert task_history.find_model(f"local-dir:{saved}") == saved  # as open_clip spells it
+    assert task_history.find_model("ViT-B-16") is None
+    assert task_history.find_model(str(tmp_path)) is None
 
 
 def test_a_task_that_is_there_already_is_refused(saved):
-    known = task_history.read(saved)
+    known = task_history.read_history(saved)
     with pytest.raises(UsageError, match="learnt a task called 'pets' already"):
         known.check_new("PETS")
     known.check_new("cars")
@@ -138,7 +138,7 @@ def test_scores_are_noted_beside_the_last_task(saved):
     weights = (saved / task_history.WEIGHTS).read_bytes()
     task_history.note_scores(saved, {"test": {"pets": {"top1": 0.5}}})
     task_history.note_scores(saved, {"val": {"pets": {"top1": 0.25}}})
-    [task] = task_history.read(saved).tasks
+    [task] = task_history.read_history(saved).tasks
     assert task.scores == {"test": {"pets": {"top1": 0.5}}, "val": {"pets": {"top1": 0.25}}}
     assert (saved / task_history.WEIGHTS).read_bytes() == weights
     assert json.loads((saved / task_history.TASKS).read_text())["tasks"][0]["name"] == "pets"

@@ -133,7 +133,7 @@ def from_arguments(arguments: Sequence[str]) -> ClassNames:
         if path.suffix.lower() in (".txt", ".json"):
             if not path.is_file():
                 raise UsageError(f"The file of class names {str(path)!r} does not exist.")
-            return read(path)
+            return read_names(path)
         if "," in arguments[0]:
             raise UsageError(
                 f"{arguments[0]!r} is one class name; write several names apart: "
@@ -142,7 +142,7 @@ def from_arguments(arguments: Sequence[str]) -> ClassNames:
     return from_names(arguments)
 
 
-def read(path: Path) -> ClassNames:
+def read_names(path: Path) -> ClassNames:
     """Classes from the file `path`: `.json` ({"folder": "name"} or a list), or a name a line.
 
     In a text file empty lines and lines that start with `#` are left out; UTF-8, with or without a

@@ -1,37 +1,25 @@
-"""Images that stand for what a model knows: drawn or the user's own, and asked about once."""
+"""Images that stand for what a model knows: drawn, or the user's own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from holdfast import builtin, names
-from holdfast.anchors.base import ReplaySet
-from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.captions import read_pairs
 from holdfast.data.replay import BASE, Source, coverage, draw_prompts, images_of
 from holdfast.errors import UsageError
-from holdfast.evaluation import forward
 from holdfast.files import derive_seed
 from holdfast.generation import generate_images
-from holdfast.generation.pipeline import find
-from holdfast.learners import FROZEN
-from holdfast.losses import clip_logits
-from holdfast.models.clip import CLIP
-from holdfast.models.text import encode_text, image_features, text_features
+from holdfast.generation.pipeline import find_pipelines
 from holdfast.prompts import expand_templates, imagenet_names
 from holdfast.results import ReplayInfo, ReplaySample, SourceCoverage
 from holdfast.settings import ReplaySettings
 from holdfast.task_history import TaskHistory
-from holdfast.weights import UNSEEN_IMPORTANCE, fisher_information, mean_normalised
 
 SAMPLES = 6  # images of each source that a result names
 
@@ -76,7 +64,7 @@ def base_names(given: str) -> tuple[str, ...]:
     known = builtin.class_names(given)
     if known is None and not Path(given).is_file():
         raise UsageError(f"The names {given!r} are no file; give one, or `imagenet` or `pocket`.")
-    return known or names.read(Path(given)).names
+    return known or names.read_names(Path(given)).names
 
 
 def base_source(settings: ReplaySettings) -> Source:
@@ -125,7 +113,7 @@ def replay_images(
     draw = draw_prompts(sources, settings.images, settings.sampling, derive_seed(seed, "prompts"))
     folder = out / "replay"
     if settings.cache is not None:
-        what = [draw.prompts, draw.counts, [str(s) for s in find(generator)], seed]
+        what = [draw.prompts, draw.counts, [str(s) for s in find_pipelines(generator)], seed]
         what += [settings.guidance, settings.steps, settings.size, settings.precision]
         folder = settings.cache / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     manifest = generate_images(
@@ -150,86 +138,3 @@ def chosen_pairs(settings: ReplaySettings, seed: int) -> list[tuple[Path, str]]:
         return pairs
     order = np.random.default_rng(derive_seed(seed, "pairs")).permutation(len(pairs))
     return [pairs[i] for i in sorted(order[: settings.images].tolist())]
-
-
-@torch.no_grad()
-def build_replay_set(
-    clip: CLIP,
-    paths: Sequence[Path],
-    prompts: Sequence[str] | None,
-    *,
-    batch_size: int,
-    workers: int = 0,
-    among: Sequence[str] = (),
-) -> ReplaySet:
-    """The replay set of images and the prompt of each, with what `clip` makes of them.
-
-    among: further prompts that images are compared with; the only ones where the images have none
-    of their own. Images that cannot be read are named in a warning and left out; HoldfastError if
-    none is left.
-    """
-    unique = list(dict.fromkeys([*(prompts or ()), *among]))
-    position = {prompt: index for index, prompt in enumerate(unique)}
-    labels = [0] * len(paths) if prompts is None else [position[prompt] for prompt in prompts]
-    tokens = clip.tokenizer(unique)
-    nothing = torch.empty(0)
-    found = ReplaySet(list(paths), labels, unique, tokens, nothing, nothing)
-    model = clip.model.eval()
-    seen = forward(
-        [lambda: lambda images: image_features(model, images)],
-        sequential_batches(found, clip.preprocess, batch_size, workers),
-        clip.device,
-        total=len(found),
-        label="asking the previous model",
-    )
-    kept = seen.indices.tolist()
-    return replace(
-        found,
-        paths=[found.paths[i] for i in kept],
-        labels=[labels[i] for i in kept],
-        teacher_images=seen.rows[0],
-        teacher_text=encode_text(clip, unique).cpu(),
-    )
-
-
-def replay_fisher(
-    clip: CLIP, known: ReplaySet, *, over_all: bool, batch_size: int, workers: int, seed: int
-) -> dict[str, Tensor]:
-    """Fisher information of each weight for telling the prompts of images (EWC, as GIFT scales it).
-
-    One pass over `known`: the squared gradient of the mean log-likelihood of prompts drawn from the
-    model itself, whose scores are independent with mean zero, so that a batch counts like the sum
-    of its images. Divided by its mean over each tensor (arXiv 1612.00796).
-
-    over_all: among all prompts, and not those of a batch. Returns {parameter's name: tensor}.
-    """
-    for name, parameter in clip.model.named_parameters():
-        parameter.requires_grad_(name not in FROZEN)
-    generator = torch.Generator().manual_seed(derive_seed(seed, "fisher"))
-
-    def log_likelihood(model: Any, batch: Batch) -> Tensor:
-        tokens = known.tokens if over_all else known.tokens[batch.labels.unique()]
-        images = image_features(model, batch.images.to(clip.device))
-        logits = clip_logits(images, text_features(model, tokens), clip.logit_scale)
-        log_p = logits.log_softmax(dim=-1)
-        drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator)
-        return log_p.gather(1, drawn.to(clip.device)).mean()
-
-    # Drawn images lie side by side by their prompts: as they are, a batch would hold few of them.
-    order = torch.randperm(len(known), generator=generator).tolist()
-    mixed = replace(
-        known, paths=[known.paths[i] for i in order], labels=[known.labels[i] for i in order]
-    )
-    batches = sequential_batches(mixed, clip.preprocess, batch_size, workers)
-    information = fisher_information(clip.model.eval(), log_likelihood, batches)
-    return {
-        name: mean_normalised(tensor)
-        if tensor.any()
-        else torch.full_like(tensor, UNSEEN_IMPORTANCE)
-        for name, tensor in information.items()
-    }
-
-
-def with_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights under names that begin with `prefix`, as a learner has them."""
-    return {f"{prefix}{name}": tensor for name, tensor in weights.items()}

@@ -89,7 +89,7 @@ class TaskHistory:
         return replace(self, tasks=(*self.tasks, *tasks))
 
 
-def find(model: str) -> Path | None:
+def find_model(model: str) -> Path | None:
     """The folder with a task history that `model` names: the model's own, or its run's; or None."""
     place = Path(model.removeprefix(LOCAL))
     for folder in (place, place / "model"):
@@ -98,7 +98,7 @@ def find(model: str) -> Path | None:
     return None
 
 
-def read(folder: Path) -> TaskHistory:
+def read_history(folder: Path) -> TaskHistory:
     """The history of a model's `folder`.
 
     Raises HoldfastError if it cannot be read, or does not belong to the weights beside it.
@@ -152,7 +152,7 @@ def write(history: TaskHistory, folder: Path) -> None:
 
 def note_scores(folder: Path, scores: dict[str, Any]) -> None:
     """Add `scores`, measured after the last task, to the history in `folder`."""
-    history = read(folder)
+    history = read_history(folder)
     last = history.tasks[-1]
     last = replace(last, scores=last.scores | scores)
     write(replace(history, tasks=(*history.tasks[:-1], last)), folder)

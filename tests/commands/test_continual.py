@@ -149,8 +149,8 @@ def test_each_task_has_its_coverage_settings_and_costs(streamed):
 
 
 def test_the_models_remember_their_tasks(streamed):
-    first = task_history.read(streamed / "tasks" / "01-colours" / "model")
-    second = task_history.read(streamed / "tasks" / "02-shades" / "model")
+    first = task_history.read_history(streamed / "tasks" / "01-colours" / "model")
+    second = task_history.read_history(streamed / "tasks" / "02-shades" / "model")
     assert [task.name for task in second.tasks] == ["colours", "shades"]
     assert second.tasks[0].weights == first.tasks[0].weights
     assert second.tasks[1].classes == ("bright", "dark", "red")
@@ -357,7 +357,7 @@ def test_joint_learns_all_tasks_at_once(tasks, options, model, tmp_path):
     assert result["costs"]["training_seconds"] > 0
     [note] = step["notes"]
     assert "what single ones set was not used: ['learning_rate']" in note
-    known = task_history.read(out / "tasks" / "joint" / "model")
+    known = task_history.read_history(out / "tasks" / "joint" / "model")
     assert [task.name for task in known.tasks] == ["colours", "shades"]
 
 
@@ -422,7 +422,8 @@ def test_captions_are_a_task_too(tasks, options, model, tmp_path):
     assert result["task_aware"]["transfer"] is not None
     assert result["task_agnostic"]["last"] is None
     assert (out / "matrix-task-agnostic.csv").read_text().splitlines()[1].split(",")[2] == ""
-    prompts = task_history.read(out / "tasks" / "03-shades" / "model").tasks[1].training_prompts()
+    third = task_history.read_history(out / "tasks" / "03-shades" / "model")
+    prompts = third.tasks[1].training_prompts()
     assert len(prompts) == len(set(prompts)) == 18 and "story 0 of blue" in prompts
     rows = result["steps"][2]["replay"]["coverage"]
     assert rows[2]["source"] == "stories" and rows[2]["names"] == 18

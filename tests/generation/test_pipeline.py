@@ -48,21 +48,21 @@ def test_folder_hash_tells_weights_apart(diffusion, tmp_path):
 )
 def test_what_names_no_pipeline_is_refused(generator, message):
     with pytest.raises(UsageError, match=message):
-        pipeline.find(generator)
+        pipeline.find_pipelines(generator)
 
 
 def test_several_pipelines_and_a_comma_in_a_folder(diffusion, tmp_path):
     copy = tmp_path / "one, two"
     shutil.copytree(diffusion, copy)
-    assert [source.name for source in pipeline.find(str(copy))] == ["one, two"]
-    assert len(pipeline.find(f"{diffusion}, {diffusion}")) == 2
+    assert [source.name for source in pipeline.find_pipelines(str(copy))] == ["one, two"]
+    assert len(pipeline.find_pipelines(f"{diffusion}, {diffusion}")) == 2
 
 
 def test_a_folder_without_a_pipeline(tmp_path):
     with pytest.raises(UsageError, match=r"lacks a model_index\.json"):
-        pipeline.find(str(tmp_path))
+        pipeline.find_pipelines(str(tmp_path))
     (tmp_path / "model_index.json").write_text('{"_class_name": "StrangePipeline"}')
-    [source] = pipeline.find(str(tmp_path))
+    [source] = pipeline.find_pipelines(str(tmp_path))
     cpu = torch.device("cpu")
     with (
         pytest.raises(HoldfastError, match="cannot be loaded"),
@@ -83,9 +83,9 @@ def hub(tmp_path, monkeypatch, diffusion):
 
 
 def test_hub_weights_are_pinned_to_their_commit(hub):
-    [source] = pipeline.find("owner/tiny")
+    [source] = pipeline.find_pipelines("owner/tiny")
     assert source == pipeline.PipelineSource("owner/tiny", "owner/tiny", COMMIT)
-    assert pipeline.find(f"owner/tiny@{COMMIT}") == [source]
+    assert pipeline.find_pipelines(f"owner/tiny@{COMMIT}") == [source]
     with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
         assert pipe.scheduler == "DDIMScheduler"
         [picture] = pipe.draw(["a cat"], [1], ImageSettings(steps=1))
@@ -95,9 +95,9 @@ def test_hub_weights_are_pinned_to_their_commit(hub):
 
 def test_missing_hub_weights_name_the_command(hub):
     with pytest.raises(HoldfastError, match=r"download\('owner/none', revision='v1'\)"):
-        pipeline.find("owner/none@v1")
+        pipeline.find_pipelines("owner/none@v1")
     (hub / "models--owner--tiny" / "snapshots" / COMMIT / "unet" / "config.json").unlink()
-    [source] = pipeline.find("owner/tiny")
+    [source] = pipeline.find_pipelines("owner/tiny")
     with (
         pytest.raises(HoldfastError, match="owner/tiny"),
         pipeline.loaded(source, torch.device("cpu"), "fp32"),
@@ -106,7 +106,7 @@ def test_missing_hub_weights_name_the_command(hub):
 
 
 def test_size_and_refused_settings(diffusion):
-    [source] = pipeline.find(str(diffusion))
+    [source] = pipeline.find_pipelines(str(diffusion))
     with pipeline.loaded(source, torch.device("cpu"), "bf16") as pipe:
         [picture] = pipe.draw(["a cat"], [1], ImageSettings(steps=1, size=16))
         assert picture.shape == (16, 16, 3)

@@ -14,11 +14,11 @@ from holdfast.anchors.base import Memory
 from holdfast.anchors.consolidation import Consolidation
 from holdfast.anchors.iterate_average import IterateAverage
 from holdfast.anchors.replay_distillation import ReplayDistillation
-from holdfast.commands.continual_add import prepare_training
 from holdfast.data.batches import Batch
 from holdfast.data.folders import read_image, scan
 from holdfast.errors import HoldfastError
 from holdfast.learners import TwoTowerLearner
+from holdfast.memory import build_replay_set, clip_training, replay_fisher, with_prefix
 from holdfast.methods import Family, compose
 from holdfast.methods.finetune import FineTuning
 from holdfast.methods.gift import GIFT
@@ -26,7 +26,6 @@ from holdfast.methods.l2 import L2
 from holdfast.models.clip import load_clip
 from holdfast.models.text import encode_text, image_features
 from holdfast.names import from_names
-from holdfast.replay import build_replay_set, replay_fisher, with_prefix
 from holdfast.settings import ContinualTrainSettings
 from holdfast.stages import Stage
 from holdfast.train import fit, objective
@@ -323,7 +322,7 @@ def distance(one, other):
 def learn(clip, task, memory, composition, train=TRAIN, **more):
     """Train a task from the weights that the model has."""
     learner = learner_of(clip)
-    training = prepare_training(learner, clip, task, composition, memory, train, 0)
+    training = clip_training(learner, clip, task, composition, memory, train, 0)
     fit(learner, **training, **more)
 
 
@@ -420,7 +419,7 @@ def test_the_logit_scale_stays(clip):
 def test_replayed_images_are_not_augmented(clip, task, replay):
     """They are seen as the old model saw them, whose answers are computed once."""
     learner = learner_of(clip)
-    training = prepare_training(learner, clip, task, gift(), Memory(replay), TRAIN, 0)
+    training = clip_training(learner, clip, task, gift(), Memory(replay), TRAIN, 0)
     batch = next(training["batches"](0)).replay
     for image, place in zip(batch.images, batch.indices.tolist(), strict=True):
         assert torch.equal(image, clip.preprocess(read_image(replay.paths[place])))
@@ -429,7 +428,7 @@ def test_replayed_images_are_not_augmented(clip, task, replay):
 def test_a_replay_set_smaller_than_its_batch_is_the_batch(clip, task):
     few = build_replay_set(clip, task.paths[:4], ["a", "b", "a", "b"], batch_size=2)
     learner = learner_of(clip)
-    training = prepare_training(learner, clip, task, gift(), Memory(few), TRAIN, 0)
+    training = clip_training(learner, clip, task, gift(), Memory(few), TRAIN, 0)
     assert len(next(training["batches"](0)).replay.labels) == 4
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 
-def load_all() -> None:
+def load_anchors() -> None:
     """Import every file of this package, so that each anchor is known."""
     for module in iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")

@@ -207,7 +207,7 @@ class Anchor(Named):
         """All anchors by name."""
         import holdfast.anchors
 
-        holdfast.anchors.load_all()
+        holdfast.anchors.load_anchors()
         return dict(sorted(Anchor.registry.items()))
 
     @classmethod

@@ -17,7 +17,10 @@ SNAPSHOTS = 10  # ZSCL's public code averages the weights of every 100th of 1,00
 
 @dataclass(frozen=True)
 class IterateAverage(WeightAverage):
-    """The mean of the weights before the training, after every so many steps, and the last."""
+    """The mean of the weights before the training, after every so many steps, and the last.
+
+    In a distillation it takes the place of `average`.
+    """
 
     name = "iterate-average"
     paper = "arXiv 2303.06628"

@@ -19,6 +19,7 @@ SWEEP = tuple(round(0.1 * i, 1) for i in range(11))
 # What `auto` chooses from. Held-out generated images speak for the model that was tuned on their
 # like, so they may only call for less of it than the paper's 0.5.
 CANDIDATES = tuple(alpha for alpha in SWEEP if alpha <= 0.5)
+FISHER_IMAGES = 256  # that a merge by Fisher information looks at
 
 Merge = Callable[[float], "dict[str, Tensor]"]
 

@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from holdfast import task_history
-from holdfast.anchors.base import Memory, ReplaySet, WeightAverage
 from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.commands.continual_prepare import (
     Prepared,
     check_follows,
     held_out_sources,
+    initial_model,
     notes,
     open_model,
     open_task_run,
@@ -34,35 +31,20 @@ from holdfast.commands.continual_prepare import (
 )
 from holdfast.commands.continual_results import Gate, conclude_add, gate_refusal
 from holdfast.commands.settings import ContinualAddSettings
-from holdfast.data.batches import ContinualBatches, FixedStepBatches
-from holdfast.data.folders import LabelledImages, fingerprint
+from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task, open_source
 from holdfast.device import attention
-from holdfast.errors import HoldfastError
 from holdfast.evaluation import eval_set, evaluate_clip
 from holdfast.files import derive_seed, read_typed, write_json
 from holdfast.learners import TwoTowerLearner
-from holdfast.methods import Composition
-from holdfast.models.clip import CLIP, load_clip
-from holdfast.replay import (
-    ReplayImages,
-    base_names,
-    build_replay_set,
-    known_sources,
-    pairs_digest,
-    replay_fisher,
-    replay_images,
-    with_prefix,
-)
+from holdfast.memory import clip_memory, clip_training, weights_of
+from holdfast.models.clip import load_clip
+from holdfast.replay import base_names, known_sources, pairs_digest, replay_images
 from holdfast.results import AddResult, Costs, StepResult
 from holdfast.runs import Run, peak_memory
-from holdfast.settings import ContinualTrainSettings
 from holdfast.settings.base import to_jsonable
-from holdfast.task_history import LOCAL, TaskHistory, TaskRecord
-from holdfast.train import capped_warmup, fit, objective
-from holdfast.weights import digest
-
-PREFIX = "model."  # of the weights' names in a `TwoTowerLearner`
+from holdfast.task_history import LOCAL, TaskRecord
+from holdfast.train import fit
 
 
 @dataclass(frozen=True)
@@ -87,7 +69,7 @@ def add(settings: ContinualAddSettings) -> AddResult:
     data = settings.out / "data"
     with open_task_run(prepared) as run:
         learnt = learn_task(run, prepared, data)
-        history = task_history.read(learnt.model)
+        history = task_history.read_history(learnt.model)
         held_out = [open_source(each, data, False) for each in held_out_sources(settings)]
         sets = [
             eval_set(learnt.task, "test", "val"),
@@ -141,7 +123,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     if prepared.finished:
         task = prepared.open_task(data)
         run.check_inputs({"images of the task": fingerprint(task.train)})
-        check_follows(task_history.read(model), prepared)
+        check_follows(task_history.read_history(model), prepared)
         stage.remove()  # an earlier start may have been killed before it did
         return LearntTask(task, model, read_typed(run.folder / "step.json", StepResult))
     clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
@@ -172,9 +154,21 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     previous = weights_of(clip) if ensembles or gate else {}
     learner = TwoTowerLearner(clip, clip.tokenizer(task.training_prompts()), train.negatives)
     if not stage.load_finished(learner):
-        memory = look_back(clip, history, task, images, prepared, seed)
+        asked, among = (images.paths, images.prompts) if images is not None else None, []
+        if asked is None and composition.asks_replay:  # about the task's own images
+            asked = (task.train.paths, None)
+            among = [p for s in known_sources(history, settings.replay) for p in s.prompts]
         with attention(clip.device):
-            training = prepare_training(learner, clip, task.train, composition, memory, train, seed)
+            memory = clip_memory(
+                clip,
+                composition,
+                asked,
+                among=among,
+                initial=lambda: initial_model(clip, history, settings),
+                train=train,
+                seed=seed,
+            )
+            training = clip_training(learner, clip, task.train, composition, memory, train, seed)
             fit(learner, **training, stage=stage)
     for ensemble in ensembles:
         merged = ensemble.merging(previous, weights_of(clip))(ensemble.alpha)
@@ -226,103 +220,3 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     task_history.save(clip, history.with_task(entry), model)
     stage.remove()
     return LearntTask(task, model, step)
-
-
-def look_back(
-    clip: CLIP,
-    history: TaskHistory,
-    task: Task,
-    images: ReplayImages | None,
-    prepared: Prepared,
-    seed: int,
-) -> Memory:
-    """What the anchors look back to: the old model's answers, weights and Fisher information.
-
-    clip: the model with the weights before the task.
-    """
-    settings, composition = prepared.settings, prepared.composition
-    train = settings.train
-    teacher = clip
-
-    def initial() -> CLIP:
-        base = history.base
-        found = load_clip(base["model"], base["pretrained"], settings.device, settings.seed)
-        if digest(found.model.state_dict()) != base["weights"]:
-            raise HoldfastError(
-                f"{settings.method.name} asks the initial model, and {base['model']} is no longer "
-                "the one that the first task was added to."
-            )
-        return found
-
-    if composition.teacher == "initial" and history.tasks:
-        teacher = initial()
-    size, workers = train.replay_batch_size, train.workers
-    replay: ReplaySet | None = None
-    if images is not None:
-        replay = build_replay_set(
-            teacher, images.paths, images.prompts, batch_size=size, workers=workers
-        )
-    elif composition.asks_replay:  # the task's own images, among the names known before
-        among = [p for s in known_sources(history, settings.replay) for p in s.prompts]
-        replay = build_replay_set(
-            teacher, task.train.paths, None, batch_size=size, workers=workers, among=among
-        )
-
-    def fisher() -> Mapping[str, Tensor]:
-        assert replay is not None
-        over = composition.distillation.over if composition.distillation else "batch"
-        found = replay_fisher(
-            clip,
-            replay,
-            over_all=over == "all",
-            batch_size=min(size, len(replay)),
-            workers=workers,
-            seed=seed,
-        )
-        return with_prefix(found, PREFIX)
-
-    def initial_weights() -> Mapping[str, Tensor]:
-        model = initial() if history.tasks else clip
-        return with_prefix({k: t.clone() for k, t in model.model.state_dict().items()}, PREFIX)
-
-    return Memory(replay=replay, initial=initial_weights, fisher=fisher)
-
-
-def prepare_training(
-    learner: TwoTowerLearner,
-    clip: CLIP,
-    images: LabelledImages,
-    composition: Composition,
-    memory: Memory,
-    train: ContinualTrainSettings,
-    seed: int,
-) -> dict[str, Any]:
-    """What `fit` takes beside the learner, which has the weights before the task."""
-    replay, workers = memory.replay, train.workers
-    own = FixedStepBatches(
-        images, clip.augment, train.batch_size, train.steps, derive_seed(seed, "task"), workers
-    )
-    replayed = None
-    if replay is not None and composition.replays:
-        replayed = FixedStepBatches(
-            replay,
-            clip.preprocess,
-            min(train.replay_batch_size, len(replay)),
-            train.steps,
-            derive_seed(seed, "replay"),
-            workers,
-        )
-    average = next(iter(composition.of(WeightAverage)), None)
-    return {
-        "batches": ContinualBatches(own, replayed),
-        "objective": objective(composition, learner, memory, train.label_smoothing),
-        "optimisation": capped_warmup(train, train.steps),
-        "callback": average and average.tracker(learner, train.steps),
-        "seed": seed,
-        "label": "learning",
-    }
-
-
-def weights_of(clip: CLIP) -> dict[str, Tensor]:
-    """A copy of all weights, on the CPU."""
-    return {name: t.detach().to("cpu", copy=True) for name, t in clip.model.state_dict().items()}

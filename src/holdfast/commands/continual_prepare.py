@@ -16,7 +16,7 @@ from holdfast.data.replay import BASE
 from holdfast.data.streams import Task, TaskSource, open_source, task_name
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json
-from holdfast.generation.pipeline import find
+from holdfast.generation.pipeline import find_pipelines
 from holdfast.methods import Composition, Family, compose
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.names import comparable
@@ -70,8 +70,8 @@ def prepare(settings: ContinualAddSettings) -> Prepared:
     if source.per_class is not None and not source.is_dataset:
         raise UsageError("per_class is for data sets; a folder is used as a whole.")
     settings = resolved(settings)
-    folder = task_history.find(settings.model)
-    history = task_history.read(folder) if folder is not None else None
+    folder = task_history.find_model(settings.model)
+    history = task_history.read_history(folder) if folder is not None else None
     if history is not None:
         history.check_new(name)
     composition = compose(
@@ -101,7 +101,7 @@ def prepare(settings: ContinualAddSettings) -> Prepared:
     if settings.max_drop is not None and not held_out and not prepared.draws:
         raise UsageError("max_drop has nothing to be measured on; name tasks with --held_out.")
     if not prepared.finished and prepared.draws and settings.replay.folder is None:
-        find(settings.generator)
+        find_pipelines(settings.generator)
     return prepared
 
 
@@ -112,7 +112,7 @@ def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
         return place if is_dataset(place) else str(Path(place).absolute())
 
     replay, pretrained = settings.replay, settings.pretrained
-    folder = task_history.find(settings.model)
+    folder = task_history.find_model(settings.model)
     base = str(Path(replay.base).absolute()) if Path(replay.base).is_file() else replay.base
     return replace(
         settings,
@@ -148,12 +148,29 @@ def held_out_sources(settings: Any) -> list[TaskSource]:
 
 def open_model(model: str, pretrained: str, device: str, seed: int = 0) -> tuple[CLIP, TaskHistory]:
     """A model to add a task to, and its history, which is empty before the first task."""
-    folder = task_history.find(model)
+    folder = task_history.find_model(model)
     if folder is not None:
-        return load_clip(f"{LOCAL}{folder}", "", device, seed), task_history.read(folder)
+        return load_clip(f"{LOCAL}{folder}", "", device, seed), task_history.read_history(folder)
     clip = load_clip(model, pretrained, device, seed)
     base = {"model": lasting(model), "pretrained": pretrained}
     return clip, TaskHistory(base | {"weights": digest(clip.model.state_dict())})
+
+
+def initial_model(clip: CLIP, history: TaskHistory, settings: ContinualAddSettings) -> CLIP:
+    """The model before the first task: `clip` itself, or loaded anew where tasks were added.
+
+    Raises HoldfastError if it is no longer the one that the first task was added to.
+    """
+    if not history.tasks:
+        return clip
+    base = history.base
+    found = load_clip(base["model"], base["pretrained"], settings.device, settings.seed)
+    if digest(found.model.state_dict()) != base["weights"]:
+        raise HoldfastError(
+            f"{settings.method.name} asks the initial model, and {base['model']} is no longer the "
+            "one that the first task was added to."
+        )
+    return found
 
 
 def open_task_run(prepared: Prepared) -> AbstractContextManager[Run]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from holdfast import names, task_history
 from holdfast.anchors.base import Memory
-from holdfast.commands.continual_add import LearntTask, learn_task, prepare_training
+from holdfast.commands.continual_add import LearntTask, learn_task
 from holdfast.commands.continual_prepare import (
     GATE_FIELDS,
     open_model,
@@ -34,6 +34,7 @@ from holdfast.errors import UsageError
 from holdfast.evaluation import EvalSet, eval_set, evaluate_clip
 from holdfast.files import derive_seed, read_typed, write_json
 from holdfast.learners import TwoTowerLearner
+from holdfast.memory import clip_training
 from holdfast.methods import Family, compose
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.results import ContinualResult, Costs, StepResult, StreamTask, TaskScores
@@ -137,8 +138,8 @@ def check_stream(settings: ContinualRunSettings, sources: Sequence[TaskSource]) 
         )
     if not gated and composition.asks_replay:
         raise UsageError(f"{method.title} replays no images; leave out such anchors.")
-    folder = task_history.find(settings.model)
-    history = task_history.read(folder) if folder is not None else None
+    folder = task_history.find_model(settings.model)
+    history = task_history.read_history(folder) if folder is not None else None
     for position, source in enumerate(sources):
         if names.comparable(source.name) in (ZERO_SHOT, JOINT):
             raise UsageError(
@@ -218,7 +219,7 @@ class Evaluator:
 
     def model_row(self, model: Path) -> dict[str, TaskScores]:
         """Scores of a model's folder, which are also put into its history."""
-        weights = task_history.read(model).tasks[-1].weights
+        weights = task_history.read_history(model).tasks[-1].weights
         device = self.settings.device
         found = self.row(model.parent, weights, lambda: load_clip(f"{LOCAL}{model}", device=device))
         task_history.note_scores(model, {self.settings.split: to_jsonable(found)})
@@ -261,7 +262,7 @@ def learn_jointly(
     seed = derive_seed(settings.seed, "task", 0, JOINT)
     learner = TwoTowerLearner(clip, clip.tokenizer(prompts), train.negatives)
     composition = compose(settings.method, settings.anchors, Family.CONTINUAL)
-    training = prepare_training(learner, clip, images, composition, Memory(), train, seed)
+    training = clip_training(learner, clip, images, composition, Memory(), train, seed)
     with attention(clip.device):
         fit(learner, **training, stage=stage)
     ignored = sorted({name for source in sources for name in source.train} - {"steps"})

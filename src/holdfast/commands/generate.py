@@ -8,7 +8,7 @@ from pathlib import Path
 from holdfast import names
 from holdfast.commands.settings import GenerateSettings
 from holdfast.generation import Estimate, estimate, generate_images
-from holdfast.generation.pipeline import find
+from holdfast.generation.pipeline import find_pipelines
 from holdfast.prompts import prompts_for
 
 
@@ -21,7 +21,7 @@ def generate(settings: GenerateSettings, descriptions: Path | None = None) -> Pa
     pipeline or a service that does not answer.
     """
     classes = names.from_arguments(settings.names)
-    find(settings.generator)  # before a language model is asked for anything
+    find_pipelines(settings.generator)  # before a language model is asked for anything
     seed, device, images = settings.seed, settings.device, settings.images
     counts = [images.per_class] * len(classes)
     if settings.dry_run:

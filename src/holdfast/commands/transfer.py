@@ -19,6 +19,7 @@ from torch import Tensor
 from holdfast.anchors.base import Memory, WeightAverage
 from holdfast.anchors.weight_ensemble import (
     CANDIDATES,
+    FISHER_IMAGES,
     AlphaChoice,
     Merge,
     WeightEnsemble,
@@ -41,24 +42,18 @@ from holdfast.data.folders import LabelledImages, fingerprint, scan, subset
 from holdfast.evaluation import sweep
 from holdfast.files import derive_seed, write_json
 from holdfast.generation import Estimate, read_manifest
-from holdfast.generation.pipeline import find
+from holdfast.generation.pipeline import find_pipelines
 from holdfast.learners import HeadLearner
+from holdfast.memory import build_replay_set, replay_fisher
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.prompts import prompts_for
-from holdfast.replay import (
-    base_source,
-    build_replay_set,
-    pairs_digest,
-    replay_fisher,
-    replay_images,
-)
+from holdfast.replay import base_source, pairs_digest, replay_images
 from holdfast.results import Costs, ImageCounts, ModelInfo, TransferResult
-from holdfast.runs import Run, Stage, peak_memory
+from holdfast.runs import Run, peak_memory
+from holdfast.stages import Stage
 from holdfast.train import capped_warmup, fit, objective
 from holdfast.weights import Weights, digest
-
-FISHER_IMAGES = 256  # that a merge by Fisher information looks at
 
 
 def transfer(settings: TransferSettings) -> Classifier | Estimate:
@@ -76,7 +71,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
         return cost(plan)
     clip = load_clip(settings.model, settings.pretrained, settings.device, settings.seed)
     if plan.draws:
-        find(settings.generator)
+        find_pipelines(settings.generator)
     plan = with_lasting_paths(plan)
     # What comes after the training may change.
     with Run.open(settings.out, plan.settings, "transfer", free=["method.alpha"]) as run:
@@ -188,7 +183,7 @@ def train(
     if stage.load_finished(learner):
         return stage
     with run.clock("generation"):
-        memory = look_back(run, learner, clip, images, original, plan)
+        memory = transfer_memory(run, learner, clip, images, original, plan)
     own = TrainingBatches(
         images, clip.augment, settings.batch_size, settings.epochs, seed, settings.workers
     )
@@ -216,7 +211,7 @@ def train(
     return stage
 
 
-def look_back(
+def transfer_memory(
     run: Run,
     learner: HeadLearner,
     clip: CLIP,

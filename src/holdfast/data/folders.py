@@ -155,7 +155,7 @@ def scan(root: Path, classes: ClassNames | None = None) -> LabelledImages:
             f"{root} has no class folders; its images must lie in {root}/<class name>/."
         )
     if classes is None:
-        classes = names.read(listed) if mapping else names.from_folders(folders)
+        classes = names.read_names(listed) if mapping else names.from_folders(folders)
     matched = names.match_folders(folders, classes, mapping)
     paths: list[Path] = []
     labels: list[int] = []

@@ -110,7 +110,7 @@ def generate_images(
 
     job = Job(classes, prompts, counts, settings, seed)
     chosen, precision = pipeline.pick(device, settings.precision)
-    sources = pipeline.find(generator)
+    sources = pipeline.find_pipelines(generator)
     fixed = _must_match(job, [str(source) for source in sources], precision)
     with files.locked(out):
         done = _prepare(out, job, fixed)
@@ -327,7 +327,7 @@ def estimate(
     chosen, precision = pipeline.pick(device, settings.precision)
     seconds: list[float] = []
     sizes: list[int] = []
-    for source in pipeline.find(generator):
+    for source in pipeline.find_pipelines(generator):
         with pipeline.loaded(source, chosen, precision) as pipe:
             for place in ((0, 0), (1, 0)):
                 start = time.perf_counter()

@@ -96,7 +96,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises HoldfastError if images are still missing, or if the files are of another version.
     """
-    classes = names.read(folder / IMAGES / "classes.json")
+    classes = names.read_names(folder / IMAGES / "classes.json")
     order = {class_id: label for label, class_id in enumerate(classes.ids)}
     listed = read_json(folder / SETTINGS).get("counts", [])
     if len(listed) != len(classes):

@@ -89,7 +89,7 @@ class Pipeline:
             ) from None
 
 
-def find(generator: str) -> list[PipelineSource]:
+def find_pipelines(generator: str) -> list[PipelineSource]:
     """The pipelines named in a comma-separated list, pinned but not loaded.
 
     generator: folders, hub ids (`id@revision` pins one) and built-in names.

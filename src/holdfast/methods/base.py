@@ -85,7 +85,7 @@ class Method(Named):
         """All methods by name."""
         import holdfast.methods
 
-        holdfast.methods.load_all()
+        holdfast.methods.load_methods()
         return dict(sorted(Method.registry.items()))
 
     def anchors(self, family: Family) -> list[Anchor]:

@@ -227,5 +227,5 @@ def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
     classes, dim = weights["weight"].shape
     head = Head(dim, classes, about.pop("normalise", True))
     head.load_state_dict(weights)
-    known = names.read(place / "classes.json")
+    known = names.read_names(place / "classes.json")
     return Classifier(tower, head.to(tower.device), known, about).eval()

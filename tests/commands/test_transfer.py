@@ -1,0 +1,421 @@
+"""Name-only transfer as users run it, on tiny untrained models."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from tests.test_cli import error_of
+
+import holdfast
+from holdfast.cli import main
+
+WORDS = ["red thing", "green thing", "blue thing"]
+
+
+@pytest.fixture
+def options(clip_folder, diffusion_folder):
+    """Options of a transfer run that takes seconds."""
+    return [
+        *("--model", f"local-dir:{clip_folder}", "--generator", str(diffusion_folder)),
+        *("--images.steps", "2", "--images.per_class", "4", "--images.batch_size", "6"),
+        *("--train.epochs", "2", "--train.batch_size", "5", "--train.workers", "0"),
+        *("--train.learning_rate", "1e-3", "--device", "cpu"),
+    ]
+
+
+def transfer(options, *more):
+    return main(["transfer", *WORDS, *options, *map(str, more)])
+
+
+def test_from_names_to_a_verdict(options, pictures, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert transfer(options, "--evaluate", pictures, "--out", run) == 0
+    printed = capsys.readouterr().out
+    result = json.loads((run / "result.json").read_text())
+    assert result["scores"]["zero-shot"]["n"] == 30
+    assert result["verdict"]["text"] in printed
+    assert [row["alpha"] for row in result["alpha"]["sweep"]] == [i / 10 for i in range(11)]
+    assert result["alpha"]["sweep"][0]["real_top1"] == result["scores"]["zero-shot"]["top1"]
+    assert result["images"] == {
+        "requested": 12,
+        "generated": 12,
+        "filtered": 0,
+        "redrawn": 0,
+        "unreadable": [],
+    }
+    assert len(result["training"]) == 6  # 12 images in batches of 5, twice
+    assert set(result["training"][0]["losses"]) == {"cross_entropy", "variance", "covariance"}
+    assert len((run / "generated" / "manifest.jsonl").read_text().splitlines()) == 12
+    page = (run / "report.html").read_text()
+    assert "green thing" in page and "data:image" in page
+    assert not list(run.glob("*checkpoint*"))
+
+    # The saved classifier is the ensemble that was scored.
+    assert main(["evaluate", str(run), str(pictures), "--out", str(tmp_path / "s.json")]) == 0
+    scores = json.loads((tmp_path / "s.json").read_text())
+    for found, earlier in (("scores", "ensemble"), ("zero_shot", "zero-shot")):
+        again, before = scores[found], result["scores"][earlier]
+        for key in ("nll", "ece"):  # sums in batches of another size
+            assert again.pop(key) == pytest.approx(before.pop(key), rel=1e-5)
+        assert again == before
+    assert scores["verdict"] == result["verdict"]
+    assert result["verdict"]["text"] in capsys.readouterr().out
+    assert main(["evaluate", str(run / "model"), str(pictures)]) == 0
+    assert "Verdict" not in capsys.readouterr().out  # a classifier alone knows no other model
+
+    files = sorted(pictures.rglob("*.png"))[:3]
+    assert main(["predict", str(run), *map(str, files), "--top", "2"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == [str(f) for f in files]
+    assert all({line[1], line[3]} <= set(WORDS) for line in lines)
+    assert all(float(line[2]) >= float(line[4]) for line in lines)
+
+
+def test_the_settings_file_reproduces_the_run(options, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert transfer(options, "--out", first) == 0
+    assert main(["transfer", "--config", str(first / "settings.json"), "--out", str(second)]) == 0
+    for name in ("model/open_clip_model.safetensors", "model/head.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_running_again_computes_nothing_again(options, pictures, tmp_path, capsys):
+    run = tmp_path / "run"
+    transfer(options, "--out", run)
+    tuned = run / "train.safetensors"
+    images = sorted((run / "generated" / "images").rglob("*.png"))
+    before = [p.stat().st_mtime_ns for p in (tuned, *images)]
+    # Measuring and averaging come after training: they may change without doing it again.
+    assert transfer(options, "--out", run, "--evaluate", pictures, "--alpha", "0.2") == 0
+    assert [p.stat().st_mtime_ns for p in (tuned, *images)] == before
+    assert json.loads((run / "result.json").read_text())["alpha"]["chosen"] == 0.2
+    assert len((run / "train.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    ("more", "check"),
+    [
+        (["--alpha", "0"], "original"),
+        (["--alpha", "auto"], "auto"),
+        (["--merge", "fisher"], "merged"),
+        (["--train.trainable", "head"], "head"),
+        (["--images.clip_filter", "0.5"], "filter"),
+        (["--prompts.templates", "simple", "--head_prompts.templates", "a {}"], "prompts"),
+        (["--train.precision", "bf16"], "bf16"),
+    ],
+)
+def test_variants_are_one_setting_each(options, clip_folder, tmp_path, more, check):
+    run = tmp_path / "run"
+    assert transfer(options, "--out", run, *more) == 0
+    result = json.loads((run / "result.json").read_text())
+    weights = load_file(run / "model" / "open_clip_model.safetensors")
+    original = load_file(clip_folder / "open_clip_model.safetensors")
+    tower = [k for k in weights if k.startswith("visual.")]
+    untouched = all((weights[k] == original[k]).all() for k in tower)
+    assert untouched == (check == "head" or result["alpha"]["chosen"] == 0)
+    if check == "auto":
+        assert result["alpha"]["how"] == "auto"
+        assert len({row["proxy"] for row in result["alpha"]["sweep"]}) > 1
+    if check == "filter":
+        assert result["images"]["filtered"] == 6
+    if check == "prompts":
+        lines = (run / "generated" / "manifest.jsonl").read_text().splitlines()
+        assert len({json.loads(line)["prompt"] for line in lines}) == 12
+
+
+def test_your_own_folder_is_as_good(options, pictures, tmp_path):
+    run = tmp_path / "run"
+    assert transfer(options, "--folder", pictures, "--alpha", "auto", "--out", run) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert result["images"]["generated"] == 24  # a fifth is held out to choose alpha with
+    assert not (run / "generated").exists()
+
+
+def test_three_lines_of_python(clip_folder, pictures, tmp_path):
+    classifier = holdfast.transfer(
+        WORDS,
+        tmp_path / "run",
+        model=f"local-dir:{clip_folder}",
+        folder=pictures,
+        train={"epochs": 1, "workers": 0},
+        device="cpu",
+    )
+    file = next(pictures.rglob("*.png"))
+    names, probabilities = classifier.predict([file])
+    assert names[0] in WORDS and probabilities.shape == (1, 3)
+    again = holdfast.load_classifier(tmp_path / "run", "cpu")
+    assert again.predict([file])[0] == names
+    ((path, ((name, share),)),) = holdfast.predict(str(tmp_path / "run"), str(file), device="cpu")
+    assert (path, name) == (file, names[0]) and share == pytest.approx(probabilities.max().item())
+
+
+def test_text_is_as_good_as_a_path_or_a_list(clip_folder, pictures, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(WORDS))
+    holdfast.transfer(
+        str(tmp_path / "names.txt"),
+        str(tmp_path / "run"),
+        model=f"local-dir:{clip_folder}",
+        folder=str(pictures),
+        evaluate=str(pictures),
+        train=holdfast.settings.TrainSettings(epochs=1, workers=0),
+        device="cpu",
+    )
+    found = holdfast.evaluate(str(tmp_path / "run"), str(pictures), workers=0, device="cpu")
+    assert found.scores.n == 30 and found.verdict is not None
+    with pytest.raises(holdfast.UsageError, match=r"method.ensemble.alpha is 'maybe'"):
+        holdfast.transfer(WORDS, tmp_path / "other", method={"ensemble": {"alpha": "maybe"}})
+
+
+def test_a_dry_run_says_what_it_would_cost_and_leaves_nothing(options, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert transfer(options, "--out", out, "--dry_run") == 0
+    assert "12 images would take" in capsys.readouterr().out
+    assert not out.exists()
+
+
+def test_a_killed_run_ends_with_the_same_weights(options, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    more = ["--train.epochs", "30", "--train.checkpoint_minutes", "0"]
+    assert transfer(options, "--out", whole, *more) == 0
+    command = [sys.executable, "-m", "holdfast", "transfer", *WORDS, *options, *more]
+    command += ["--out", str(killed)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    checkpoint = killed / "train.checkpoint.safetensors"
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoint.exists() and not (killed / "model").exists()
+    assert transfer(options, "--out", killed, *more) == 0
+    ours, theirs = (load_file(r / "model" / "open_clip_model.safetensors") for r in (whole, killed))
+    for name in ours:
+        # One thread and several differ in the last bits; the kill must not add to that.
+        assert (ours[name] - theirs[name]).abs().max() < 1e-5, name
+    records = json.loads((killed / "result.json").read_text())["training"]
+    assert [r["step"] for r in records] == list(range(90))
+
+
+def test_bad_names(capsys, tmp_path):
+    out = ("--out", tmp_path / "run")
+    for words, expected in (
+        ([], "no class name"),
+        (["cat"], "only 'cat'"),
+        (["cat", "dog", "Cat "], "given again as 'Cat'"),
+        (["cat", ""], "2 of 2 is empty"),
+        (["names.txt"], "does not exist"),
+    ):
+        code, line = error_of(capsys, "transfer", *words, *out)
+        assert code == 2 and expected in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_models(capsys, options, tmp_path):
+    out = ("--out", tmp_path / "run")
+    code, line = error_of(capsys, "transfer", *WORDS, "--model", "ViT-B-61", *out)
+    assert code == 2 and "did you mean ViT-B-16" in line
+    code, line = error_of(capsys, "transfer", *WORDS, "--model", "ViT-B-32", *out)
+    assert code == 1 and "hf download" in line
+    code, line = error_of(
+        capsys, "transfer", *WORDS, *options, "--generator", "nobody/no-pipeline", *out
+    )
+    assert code == 1 and "DiffusionPipeline.download" in line
+
+
+def test_bad_folders(capsys, options, pictures, tmp_path):
+    out = ("--out", tmp_path / "run")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code, line = error_of(capsys, "transfer", *WORDS, *options, "--folder", empty, *out)
+    assert code == 1 and "no class folders" in line and str(empty) in line
+    code, line = error_of(capsys, "transfer", *WORDS, *options, "--evaluate", "nowhere", *out)
+    assert code == 2 and "'nowhere' does not exist" in line
+    (empty / "red thing").mkdir()
+    code, line = error_of(capsys, "transfer", *WORDS, *options, "--folder", empty, *out)
+    assert code == 1 and "no image files" in line
+    other = tmp_path / "other"
+    shutil.copytree(pictures, other)
+    (other / "blue thing").rename(other / "blue thingy")
+    code, line = error_of(capsys, "transfer", *WORDS, *options, "--evaluate", other, *out)
+    assert code == 2 and "'blue thingy' (did you mean blue thing" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_corrupt_images_are_named_counted_and_skipped(options, pictures, tmp_path, caplog, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    bad = data / "red thing" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:80])
+    run = tmp_path / "run"
+    assert transfer(options, "--folder", data, "--evaluate", data, "--out", run) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert result["scores"]["ensemble"]["n"] == 29
+    assert result["images"]["unreadable"] == [str(bad)]
+    # ... also when the finished run is opened again.
+    assert transfer(options, "--folder", data, "--evaluate", data, "--out", run) == 0
+    again = json.loads((run / "result.json").read_text())
+    assert again["images"]["unreadable"] == [str(bad)]
+    capsys.readouterr()
+    assert main(["predict", str(run), str(data)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 29
+    assert any(str(bad) in note for note in result["notes"])
+    assert str(bad) in caplog.text
+    for image in data.rglob("*.png"):
+        image.write_bytes(b"no picture")
+    assert transfer(options, "--folder", data, "--out", tmp_path / "none") == 2
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_folder_with_other_settings_is_left_alone(capsys, options, tmp_path):
+    run = tmp_path / "run"
+    assert transfer(options, "--out", run) == 0
+    capsys.readouterr()
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    code, line = error_of(
+        capsys, "transfer", *WORDS, *options, "--out", run, "--train.epochs", 3, "--seed", 8
+    )
+    assert code == 2 and "seed (0 there, 8 now); train.epochs (2 there, 3 now)" in line
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+    # What costs only time may change.
+    assert transfer(options, "--out", run, "--train.workers", 1, "--images.batch_size", 6) == 0
+    capsys.readouterr()
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    (stranger / "thesis.txt").write_text("mine")
+    code, line = error_of(capsys, "transfer", *WORDS, *options, "--out", stranger)
+    assert code == 2 and "not empty" in line
+
+
+def test_values_out_of_range(capsys, options, tmp_path):
+    out = ("--out", tmp_path / "run")
+    for option, value in (
+        ("--alpha", 1.5),
+        ("--images.clip_filter", 1),
+        ("--train.epochs", 0),
+        ("--device", "cuda:97"),
+        ("--prompts.templates", "no place for the name"),
+    ):
+        code, _ = error_of(capsys, "transfer", *WORDS, *options, option, value, *out)
+        assert code == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_continued_with_other_data_under_the_same_names(
+    capsys, options, pictures, clip_folder, tmp_path
+):
+    """The settings only name these files; what they hold must be the same too."""
+    words, data, model = tmp_path / "names.txt", tmp_path / "data", tmp_path / "clip"
+    words.write_text("\n".join(WORDS))
+    shutil.copytree(pictures, data)
+    shutil.copytree(clip_folder, model)
+    command = ["transfer", words, *options, "--model", f"local-dir:{model}", "--folder", data]
+    command += ["--out", tmp_path / "run"]
+    assert main([str(word) for word in command]) == 0
+    capsys.readouterr()
+
+    words.write_text("\n".join(reversed(WORDS)))
+    code, line = error_of(capsys, *command)
+    assert code == 2 and "other settings: names" in line
+    words.write_text("\n".join(WORDS))
+
+    moved = next(data.rglob("*.png"))
+    moved.rename(tmp_path / "away.png")
+    code, line = error_of(capsys, *command)
+    assert code == 2 and "with other training images" in line
+    (tmp_path / "away.png").rename(moved)
+
+    diffs = load_file(model / "open_clip_model.safetensors")
+    diffs["visual.proj"] = diffs["visual.proj"] + 1
+    save_file(diffs, model / "open_clip_model.safetensors")
+    code, line = error_of(capsys, *command)
+    assert code == 2 and "original weights" in line
+
+
+def test_a_failed_start_does_not_block_the_folder(capsys, options, tmp_path):
+    run = tmp_path / "run"
+    code, _ = error_of(
+        capsys, "transfer", *WORDS, *options, "--generator", "no/where", "--out", run
+    )
+    assert code == 1 and not run.exists()
+    run.mkdir()
+    (run / ".settings.json.1.holdfast-tmp").write_text("{")  # killed while writing its first file
+    assert transfer(options, "--out", run) == 0
+
+
+def test_training_needs_images_of_every_class(capsys, options, pictures, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    shutil.rmtree(data / "green thing")
+    out = ("--out", tmp_path / "run")
+    code, line = error_of(capsys, "transfer", *WORDS, *options, "--folder", data, *out)
+    assert code == 2 and "no readable image of 'green thing'" in line
+    assert transfer(options, "--evaluate", data, *out) == 0
+    notes = json.loads((tmp_path / "run" / "result.json").read_text())["notes"]
+    assert notes == ["Not measured, for want of real images: green thing."]
+
+
+def test_measuring_on_training_images_is_said(options, pictures, tmp_path):
+    run = tmp_path / "run"
+    assert transfer(options, "--folder", pictures, "--evaluate", pictures, "--out", run) == 0
+    assert any("too high" in n for n in json.loads((run / "result.json").read_text())["notes"])
+
+
+def test_one_real_image_is_enough_to_run(options, pictures, tmp_path):
+    data = tmp_path / "data" / "red thing"
+    data.mkdir(parents=True)
+    shutil.copy(next(pictures.rglob("*.png")), data)
+    assert transfer(options, "--evaluate", data.parent, "--out", tmp_path / "run") == 0
+
+
+def test_settings_of_a_run_hold_from_anywhere(options, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures.parent)
+    (tmp_path / "names.txt").write_text("\n".join(WORDS))
+    relative = os.path.relpath(pictures)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pictures, tmp_path / relative)
+    assert main(["transfer", "names.txt", *options, "--folder", relative, "--out", "run"]) == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert main(["transfer", "--config", "../run/settings.json", "--out", "again"]) == 0
+    assert json.loads(Path("again/settings.json").read_text())["names"] == WORDS
+
+
+def test_broken_files_of_a_run_are_one_sentence(capsys, options, tmp_path):
+    run = tmp_path / "run"
+    assert transfer(options, "--out", run) == 0
+    capsys.readouterr()
+    for name in ("train.safetensors", "generated/generation.json", "settings.json"):
+        kept = (run / name).read_bytes()
+        (run / name).write_text("{")
+        code, line = error_of(capsys, "transfer", *WORDS, *options, "--out", run)
+        assert code == 1 and name in line
+        (run / name).write_bytes(kept)
+    (run / "generated" / "manifest.jsonl").write_bytes(b"\xff\xfe")
+    assert transfer(options, "--out", run) == 0  # all images are drawn again, to the same bits
+
+
+def test_the_images_of_a_dry_run_include_those_to_choose_alpha_with(options, tmp_path, capsys):
+    assert transfer(options, "--out", tmp_path / "x", "--dry_run", "--alpha", "auto") == 0
+    assert "36 images" in capsys.readouterr().out  # 3 classes, 4 to train on and 8 held out
+    code, line = error_of(capsys, "transfer", *WORDS, "--folder", tmp_path, "--dry_run")
+    assert code == 2 and "nothing is generated" in line
+
+
+def test_pocket_is_chosen_by_name(tmp_path):
+    run = tmp_path / "run"
+    command = ["transfer", "zero", "one", "--model", "pocket", "--generator", "pocket"]
+    command += ["--images.per_class", "2", "--images.steps", "2", "--train.epochs", "1"]
+    command += ["--train.workers", "0", "--device", "cpu", "--out", str(run)]
+    assert main(command) == 0
+    assert json.loads((run / "result.json").read_text())["model"]["name"] == "pocket"
+    lines = (run / "generated" / "manifest.jsonl").read_text().splitlines()
+    assert {json.loads(line)["generator"] for line in lines} == {"diffusion"}
+    assert {json.loads(line)["width"] for line in lines} == {32}
