@@ -8,7 +8,17 @@ import holdfast
 
 SOURCE, TESTS = Path(holdfast.__file__).parent, Path(__file__).parent
 ROOMS = (
-    *("builtin", "data", "device", "errors", "files", "generation", "models", "names"),
+    *(
+        "builtin",
+        "data",
+        "descriptions",
+        "device",
+        "errors",
+        "files",
+        "generation",
+        "models",
+        "names",
+    ),
     *("progress", "prompts", "task_history", "teachers"),
 )
 MODULES = sorted(

@@ -6,11 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from holdfast.data import batches
 from holdfast.data.batches import (
     Batch,
     ContinualBatches,
-    Decoder,
     FixedStepBatches,
     TrainingBatches,
     epoch_order,
@@ -183,16 +181,6 @@ def test_a_replayed_batch_goes_with_each_batch_of_the_task(data):
     assert all_same([batch.replay for batch in found], list(replayed(4)))
     alone = list(ContinualBatches(steady(data), None)(4))
     assert all_same(alone, found) and [batch.replay for batch in alone] == [None, None]
-
-
-def test_pictures_are_kept_while_they_fit(data, monkeypatch):
-    opened = []
-    read = batches.read_image
-    monkeypatch.setattr(batches, "read_image", lambda path: [opened.append(path), read(path)][1])
-    decode = Decoder(3 * 4 * 4 * 4)  # three pictures of 4 x 4 pixels, four bytes each
-    for path in [*data.paths[:4], *data.paths[:4]]:
-        decode(path)
-    assert opened == [*data.paths[:4], data.paths[3]]
 
 
 def test_what_a_batch_may_lack():

@@ -9,7 +9,7 @@ from PIL import Image
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import LOCK, derive_seed, read_lines
-from holdfast.generation import estimate, generate_images, pipeline, read_manifest
+from holdfast.generation import generate_images, pipeline, read_manifest
 from holdfast.names import from_names
 from holdfast.settings import ImageSettings
 
@@ -229,21 +229,3 @@ def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path,
     with pytest.raises(HoldfastError, match="No space left on device"):
         draw(tmp_path, diffusion)
     assert hashes(draw(tmp_path, diffusion)) == hashes(whole)
-
-
-def test_estimate_leaves_nothing(diffusion, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    cost = estimate(
-        CLASSES,
-        PROMPTS,
-        [100, 50, 150],
-        str(diffusion),
-        ImageSettings(steps=2),
-        seed=0,
-        device="cpu",
-    )
-    assert cost.images == 300
-    assert cost.seconds == 300 * cost.seconds_per_image > 0
-    assert 300 < cost.bytes_per_image < 4000
-    assert "300 images would take about" in str(cost)
-    assert not list(tmp_path.iterdir())

@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from holdfast.data.decoding import CACHE_BYTES, Decoder, Transform, own_randomness
 from holdfast.data.folders import UnreadableImage, read_image
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
 
 logger = logging.getLogger(__name__)
-
-Transform = Callable[[Image.Image], Tensor]
-CACHE_BYTES = 2**30  # decoded pictures kept in memory between epochs
 
 
 class ImageDataset(Protocol):
@@ -84,28 +78,6 @@ class _Loaded:
         if self.batch is not None:
             self.batch.images = self.batch.images.pin_memory()
         return self
-
-
-class Decoder:
-    """Decodes image files and keeps the pictures in memory while they fit.
-
-    room: bytes for the pictures.
-    """
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.kept: dict[Path, Image.Image] = {}
-
-    def __call__(self, path: Path) -> Image.Image:
-        """The picture of the file `path`; do not change it in place. Raises UnreadableImage."""
-        if path in self.kept:
-            return self.kept[path]
-        image = read_image(path)
-        size = 4 * image.width * image.height  # Pillow keeps RGB in four bytes a pixel
-        if size <= self.room:
-            self.room -= size
-            self.kept[path] = image
-        return image
 
 
 class TrainingBatches(Dataset):
@@ -167,7 +139,7 @@ class TrainingBatches(Dataset):
         failed: dict[int, UnreadableImage] = {}
         indices: list[int] = []
         images: list[Tensor] = []
-        with _own_randomness() as seed_with:
+        with own_randomness() as seed_with:
             for epoch, place in self.places(step):
                 order = epoch_order(len(self.data), self.seed, epoch)
                 for offset in range(len(order)):
@@ -323,24 +295,3 @@ def _warn(errors: list[UnreadableImage], known: set[Path]) -> None:
         if error.path not in known:
             known.add(error.path)
             logger.warning("%s It is skipped.", error)
-
-
-@contextmanager
-def _own_randomness() -> Iterator[Callable[[int], None]]:
-    """Yield a function that seeds all generators a transform may use; put their states back after.
-
-    torch.manual_seed would also reseed the accelerator, which the training step draws from.
-    """
-    states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-
-    def seed_with(seed: int) -> None:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.default_generator.manual_seed(seed)
-
-    try:
-        yield seed_with
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.default_generator.set_state(states[2])

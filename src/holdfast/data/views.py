@@ -23,7 +23,7 @@ import torchvision.transforms.v2.functional as F
 from PIL import Image
 from torch import Tensor
 
-from holdfast.data.batches import CACHE_BYTES, Decoder, Transform
+from holdfast.data.decoding import CACHE_BYTES, Decoder, Transform
 from holdfast.data.folders import read_image
 from holdfast.files import sha256
 from holdfast.progress import progress

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from holdfast.data.batches import Transform
+from holdfast.data.decoding import Transform
 from holdfast.errors import HoldfastError
 from holdfast.files import atomic_write
 

@@ -2,22 +2,18 @@
 
 A folder for each teacher, named by a hash of its identity:
 
-    about.json        the identity, the width of the embeddings and their type
-    embeddings.f16    rows of little-endian float16, only ever appended
-    keys              of each row 32 bytes: SHA-256 of the view or prompt it belongs to
-    ledger.jsonl      what was asked (`Ledger`)
-    lock              held by the one process that asks
+    about.json, embeddings.f16, keys    the embeddings (see `holdfast.teachers.rows`)
+    ledger.jsonl                        what was asked (see `holdfast.teachers.ledger`)
+    lock                                held by the one process that asks
 
-A request is written to the ledger and sent; then its rows are synced, and then their keys. A row
-without a key does not count. So a kill costs at most the answer to one request, which is asked and
-paid again; the next process that asks cuts off rows without keys.
+A request is written to the ledger and sent; then its rows are stored. So a kill costs at most the
+answer to one request, which is asked and paid again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -25,23 +21,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from torch import Tensor
 
 from holdfast.data.folders import UnreadableImage
 from holdfast.data.views import View
 from holdfast.errors import HoldfastError
-from holdfast.files import derive_seed, read_json, remove_leftovers, write_json
+from holdfast.files import derive_seed, remove_leftovers
 from holdfast.progress import progress
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
+from holdfast.teachers.rows import StoredRows
 from holdfast.teachers.teacher import NotTaken, Teacher, Unusable, unit_rows
 
 T = TypeVar("T")
 
-KEY_BYTES = 32
 WAIT = 60.0  # seconds for another process to be done with its request
 DRIFT = 1e-3  # of 1 - cosine; rounding to float16 costs less than 1e-6
 
@@ -91,30 +85,25 @@ class EmbeddingStore:
         self.teacher = teacher
         name = hashlib.sha256(teacher.identity.encode()).hexdigest()[:16]
         self.folder = folder / name
-        self.dim: int | None = None
         self.ledger = Ledger(self.folder / "ledger.jsonl", max_queries)
-        self._places: dict[bytes, int] = {}
-        self._count = 0  # rows
-        self._refresh()
+        self._rows = StoredRows(self.folder, teacher.identity)
 
     def __contains__(self, view: View) -> bool:
-        return _image_key(view) in self._places
+        return _image_key(view) in self._rows
 
     def missing(self, views: Iterable[View]) -> list[View]:
         """Those of `views` that are not stored, in their order, and each content once."""
         unique: dict[bytes, View] = {}
         for view in views:
             unique.setdefault(_image_key(view), view)
-        return [view for key, view in unique.items() if key not in self._places]
+        return [view for key, view in unique.items() if key not in self._rows]
 
     def plan(self, views: Iterable[View], prompts: Iterable[str] = ()) -> Plan:
         """What `fill` would have to ask for `views`, and `text` for `prompts`; nothing is asked."""
         images = {_image_key(view) for view in views}
         texts = {_text_key(prompt) for prompt in prompts}
-        stored_images, stored_texts = (len(k & self._places.keys()) for k in (images, texts))
-        return Plan(
-            len(images) - stored_images, len(texts) - stored_texts, stored_images, stored_texts
-        )
+        there = [sum(key in self._rows for key in keys) for keys in (images, texts)]
+        return Plan(len(images) - there[0], len(texts) - there[1], *there)
 
     def fill(self, *rounds: Sequence[View], bar: bool = True) -> None:
         """Ask for the embeddings that are missing, and store the answer to each batch at once.
@@ -173,7 +162,7 @@ class EmbeddingStore:
                 f"{self.folder} lacks {len(missing)} of {len(views)} embeddings, that of "
                 f"{missing[0].path} among them; run the same command again to ask for them."
             )
-        return self._take([_image_key(view) for view in views])
+        return self._rows.take([_image_key(view) for view in views])
 
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Embeddings of `prompts`: (prompts, dim) float32, L2-normalised.
@@ -189,7 +178,7 @@ class EmbeddingStore:
                     with self._charged(texts=len(part)):
                         rows = self.teacher.embed_text(part)
                         self._append([_text_key(prompt) for prompt in part], rows)
-        return self._take([_text_key(prompt) for prompt in prompts])
+        return self._rows.take([_text_key(prompt) for prompt in prompts])
 
     def spot_check(self, views: Iterable[View], count: int, seed: int) -> Drift:
         """Ask again for some of the stored `views`, and compare the answers; it costs queries.
@@ -216,7 +205,7 @@ class EmbeddingStore:
         return math.inf if self.teacher.free else self.ledger.left
 
     def _has_text(self, prompts: Sequence[str]) -> bool:
-        return all(_text_key(prompt) in self._places for prompt in prompts)
+        return all(_text_key(prompt) in self._rows for prompt in prompts)
 
     @contextmanager
     def _charged(self, images: int = 0, texts: int = 0, purpose: str = "store") -> Iterator[None]:
@@ -245,63 +234,17 @@ class EmbeddingStore:
             ) from None
         with lock:
             remove_leftovers(self.folder)
-            self._refresh()
+            self._rows.refresh()
+            self._rows.cut_off()
             self.ledger.refresh()
-            for path, size in self._sizes():
-                if path.exists() and path.stat().st_size > size:
-                    os.truncate(path, size)
             yield
 
-    @property
-    def _files(self) -> tuple[Path, Path]:
-        return self.folder / "embeddings.f16", self.folder / "keys"
-
-    def _sizes(self) -> list[tuple[Path, int]]:
-        """The files, with the bytes that their whole entries take."""
-        rows, keys = self._files
-        return [(rows, self._count * 2 * (self.dim or 0)), (keys, self._count * KEY_BYTES)]
-
-    def _refresh(self) -> None:
-        """Read what was added to the files since, also by other processes."""
-        rows, keys = self._files
-        about = self.folder / "about.json"
-        if about.exists():
-            known = read_json(about)
-            if known.get("identity") != self.teacher.identity:
-                raise HoldfastError(f"{about} tells of another teacher; give another folder.")
-            self.dim = known["dim"]
-        whole = 0
-        if keys.exists():
-            if self.dim is None:
-                raise HoldfastError(f"{about} is gone, and {rows} cannot be read without it.")
-            whole = min(keys.stat().st_size // KEY_BYTES, rows.stat().st_size // (2 * self.dim))
-        if whole < self._count:
-            raise HoldfastError(f"{self.folder} was emptied while it was in use; start again.")
-        if whole == self._count:
-            return
-        with keys.open("rb") as file:
-            file.seek(self._count * KEY_BYTES)
-            for place in range(self._count, whole):
-                self._places[file.read(KEY_BYTES)] = place
-        self._count = whole
-
     def _append(self, keys: list[bytes], answer: Tensor) -> None:
-        rows = self._checked(answer, len(keys))
-        if self.dim is None:
-            about = {"identity": self.teacher.identity, "dim": rows.shape[1], "dtype": "float16"}
-            write_json(self.folder / "about.json", about)
-            self.dim = rows.shape[1]
-        contents = rows.numpy().astype("<f2").tobytes(), b"".join(keys)
-        for path, content in zip(self._files, contents, strict=True):
-            with path.open("ab") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        self._refresh()
+        self._rows.append(keys, self._checked(answer, len(keys)))
 
     def _checked(self, answer: Tensor, count: int) -> Tensor:
         """An answer as (count, dim) float32, L2-normalised, or HoldfastError."""
-        dim = answer.shape[-1] if self.dim is None else self.dim
+        dim = answer.shape[-1] if self._rows.dim is None else self._rows.dim
         if answer.shape != (count, dim):
             raise HoldfastError(
                 f"The teacher {self.teacher.name} answered with embeddings of shape "
@@ -309,14 +252,6 @@ class EmbeddingStore:
                 f"model that filled {self.folder}. Nothing of this answer was kept."
             )
         return unit_rows(answer, f"The teacher {self.teacher.name}")
-
-    def _take(self, keys: Sequence[bytes]) -> Tensor:
-        dim = self.dim or 0
-        if not keys:
-            return torch.empty(0, dim)
-        rows = np.memmap(self._files[0], "<f2", "r", shape=(self._count, dim))
-        taken = rows[[self._places[key] for key in keys]]
-        return F.normalize(torch.from_numpy(taken.astype(np.float32)), dim=1)
 
 
 def _image_key(view: View) -> bytes:

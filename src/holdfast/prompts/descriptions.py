@@ -1,11 +1,11 @@
-"""Class names -> prompts: templates, or descriptions from a file or a language model.
+"""Sentences about class names: from a file, or from a language model.
 
-The paper's template is kept literally: no article is mended ("a photo of a apple.").
+CuPL publishes such files: {"class name": ["sentence", ...]}. A model is asked through the
+OpenAI-compatible request `POST {llm_url}/chat/completions`, once for each class.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -25,132 +25,14 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 120.0  # seconds a language model may take for one answer
 PAUSES = (1.0, 4.0, 16.0)  # seconds between tries
 
-# The templates that CLIP's authors published for each data set (data/prompts.md of their code).
-DATASET_TEMPLATES: dict[str, tuple[str, ...]] = {
-    "aircraft": ("a photo of a {}, a type of aircraft.", "a photo of the {}, a type of aircraft."),
-    "birds": ("a photo of a {}, a type of bird.",),
-    "cars": (
-        *("a photo of a {}.", "a photo of the {}.", "a photo of my {}.", "i love my {}!"),
-        *("a photo of my dirty {}.", "a photo of my clean {}."),
-        *("a photo of my new {}.", "a photo of my old {}."),
-    ),
-    "digits": ('a photo of the number: "{}".',),
-    "flowers": ("a photo of a {}, a type of flower.",),
-    "food": ("a photo of {}, a type of food.",),
-    "land": (
-        "a centered satellite photo of {}.",
-        "a centered satellite photo of a {}.",
-        "a centered satellite photo of the {}.",
-    ),
-    "pets": ("a photo of a {}, a type of pet.",),
-    "scenes": ("a photo of a {}.", "a photo of the {}."),
-    "signs": (
-        'a zoomed in photo of a "{}" traffic sign.',
-        'a centered photo of a "{}" traffic sign.',
-        'a close up photo of a "{}" traffic sign.',
-    ),
-    "textures": (
-        *("a photo of a {} texture.", "a photo of a {} pattern."),
-        *("a photo of a {} thing.", "a photo of a {} object."),
-        *("a photo of the {} texture.", "a photo of the {} pattern."),
-        *("a photo of the {} thing.", "a photo of the {} object."),
-    ),
-}
-# The same lists under the names of their data sets.
-ALIASES = {
-    "fgvc-aircraft": "aircraft",
-    "birdsnap": "birds",
-    "stanford-cars": "cars",
-    "mnist": "digits",
-    "flowers102": "flowers",
-    "food101": "food",
-    "eurosat": "land",
-    "oxford-pets": "pets",
-    "sun397": "scenes",
-    "gtsrb": "signs",
-    "dtd": "textures",
-}
-OPEN_CLIP_LISTS = {
-    "simple": "SIMPLE_IMAGENET_TEMPLATES",
-    "imagenet": "OPENAI_IMAGENET_TEMPLATES",
-}
 
+def read_descriptions(path: Path, classes: ClassNames) -> dict[int, list[str]]:
+    """{label: sentences} from the JSON file `path`, {"class name": ["sentence", ...]}.
 
-def prompts_for(
-    classes: ClassNames, settings: PromptSettings, cache: Path | None = None
-) -> list[list[str]]:
-    """The prompts of each class, in the order of the labels; every class has at least one.
-
-    classes: the classes. settings: where prompts come from. cache: JSON file for the answers of a
-    language model; what is in it is not asked for again.
-    A class takes the sentences of the file of descriptions if that names it; else those of the
-    language model if there is one; else the templates.
-
-    Raises UsageError for templates without exactly one `{}` and for files that cannot be used,
-    HoldfastError if the language model does not answer.
+    classes: the classes, which are matched by name; names that match none are in a warning.
+    Raises UsageError for a file of another form, and for one that describes none of the classes;
+    HoldfastError for a file that cannot be read.
     """
-    templates = expand_templates(settings.templates)
-    described: dict[int, list[str]] = {}
-    if settings.descriptions is not None:
-        described = _read_descriptions(settings.descriptions, classes)
-    if settings.llm_url is not None:
-        missing = [label for label in range(len(classes)) if label not in described]
-        described |= _written(classes, missing, settings, templates[0], cache)
-    return [
-        described.get(label) or [template.replace("{}", name) for template in templates]
-        for label, name in enumerate(classes)
-    ]
-
-
-def expand_templates(templates: Sequence[str] | str) -> list[str]:
-    """Sentences with one `{}` each.
-
-    templates: such sentences, and names of lists (`imagenet`, `pets`, ...), which become the lists.
-    Raises UsageError for a text that is neither, and if there is none.
-    """
-    expanded: list[str] = []
-    for template in [templates] if isinstance(templates, str) else templates:
-        name = ALIASES.get(template, template)
-        if name in OPEN_CLIP_LISTS:
-            expanded += _open_clip_templates(OPEN_CLIP_LISTS[name])
-        elif name in DATASET_TEMPLATES:
-            expanded += DATASET_TEMPLATES[name]
-        elif template.count("{}") == 1:
-            expanded.append(template)
-        else:
-            known = [*OPEN_CLIP_LISTS, *DATASET_TEMPLATES, *ALIASES]
-            raise UsageError(
-                f"The template {template!r} must hold {{}} once, where the class name goes, or be "
-                f"the name of a list{did_you_mean(template, known)}."
-            )
-    if not expanded:
-        raise UsageError("There is no prompt template; give one, such as 'a photo of a {}.'.")
-    return expanded
-
-
-def _open_clip_templates(attribute: str) -> list[str]:
-    return [template("{}") for template in getattr(_open_clip_metadata(), attribute)]
-
-
-def imagenet_names() -> list[str]:
-    """The class names of ImageNet as open_clip spells them; the two that occur twice occur once."""
-    return list(dict.fromkeys(_open_clip_metadata().IMAGENET_CLASSNAMES))
-
-
-def _open_clip_metadata() -> Any:
-    # Only this one file of open_clip is run: importing the package takes seconds.
-    package = importlib.util.find_spec("open_clip")
-    assert package is not None and package.submodule_search_locations
-    path = Path(package.submodule_search_locations[0]) / "zero_shot_metadata.py"
-    spec = importlib.util.spec_from_file_location("_open_clip_metadata", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _read_descriptions(path: Path, classes: ClassNames) -> dict[int, list[str]]:
-    """{label: sentences} from {"class name": ["sentence", ...]}, matched by name."""
     value = read_json(path)
     if not isinstance(value, dict) or not all(_is_sentences(item) for item in value.values()):
         raise UsageError(f'{path} must hold {{"class name": ["sentence", ...]}}.')
@@ -178,14 +60,23 @@ def _is_sentences(value: Any) -> bool:
     )
 
 
-def _written(
+def ask_descriptions(
     classes: ClassNames,
     labels: Sequence[int],
     settings: PromptSettings,
     template: str,
     cache: Path | None,
 ) -> dict[int, list[str]]:
-    """Sentences of a language model for `labels`; each answer is saved before the next question."""
+    """{label: sentences} that a language model writes.
+
+    classes: the classes. labels: those to ask for. settings: which model, and how many sentences.
+    template: sentence with one `{}`; it comes before a sentence that does not name its class.
+    cache: JSON file that each answer is saved to before the next question; what is in it is not
+        asked for again.
+
+    Raises UsageError for settings or a cache that cannot be used, HoldfastError if the model does
+    not answer.
+    """
     if not settings.llm_model:
         raise UsageError("A language model's address needs its name too; set prompts.llm_model.")
     if settings.llm_count < 1:

@@ -1,69 +1,18 @@
+"""Sentences from a file, and from a language model behind HTTP."""
+
 import json
-import logging
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from holdfast import prompts
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.names import from_names
-from holdfast.prompts import DATASET_TEMPLATES, expand_templates, prompts_for
+from holdfast.prompts import descriptions, prompts_for
+from holdfast.prompts.descriptions import read_descriptions
 from holdfast.settings import PromptSettings
 
 CLASSES = from_names(["apple", "F-16A/B", "red fox"])
-
-
-def test_default_is_the_papers_template_kept_literally():
-    assert prompts_for(CLASSES, PromptSettings()) == [
-        ["a photo of a apple."],
-        ["a photo of a F-16A/B."],
-        ["a photo of a red fox."],
-    ]
-
-
-def test_braces_in_a_name_stay():
-    classes = from_names(["{}", "{0}"])
-    assert prompts_for(classes, PromptSettings())[0] == ["a photo of a {}."]
-
-
-def test_named_lists():
-    assert len(expand_templates(["simple"])) == 7
-    imagenet = expand_templates(["imagenet", "a {}"])
-    assert len(imagenet) == 81
-    assert imagenet[0] == "a bad photo of a {}."
-    assert expand_templates("dtd") == list(DATASET_TEMPLATES["textures"])
-    assert all(t.count("{}") == 1 for ts in DATASET_TEMPLATES.values() for t in ts)
-
-
-@pytest.mark.parametrize("template", ["a photo", "{} and {}", "{name}", "imagenett"])
-def test_template_needs_one_place_for_the_name(template):
-    with pytest.raises(UsageError, match="once, where the class name goes"):
-        prompts_for(CLASSES, PromptSettings(templates=[template]))
-    with pytest.raises(UsageError, match="did you mean imagenet"):
-        expand_templates(["imagenett"])
-    with pytest.raises(UsageError, match="no prompt template"):
-        expand_templates([])
-
-
-def test_named_lists_import_nothing_heavy():
-    code = (
-        "import sys; from holdfast.prompts import expand_templates; expand_templates(['imagenet']);"
-        "assert not {'torch', 'open_clip', 'PIL'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_descriptions_replace_templates_by_name(tmp_path, caplog):
-    path = tmp_path / "cupl.json"
-    path.write_text(json.dumps({"Red_Fox": ["A fox. ", "It is red."], "aple": ["A fruit."]}))
-    with caplog.at_level(logging.WARNING):
-        result = prompts_for(CLASSES, PromptSettings(descriptions=path))
-    assert result[0] == ["a photo of a apple."]
-    assert result[2] == ["A fox.", "It is red."]
-    assert "'aple' (did you mean apple?)" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -111,7 +60,7 @@ class Service:
 
 @pytest.fixture
 def service(monkeypatch):
-    monkeypatch.setattr(prompts, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(descriptions, "PAUSES", (0.0, 0.0, 0.0))
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     service = Service()
     yield service
@@ -193,7 +142,13 @@ def test_language_model_needs_a_name_and_a_web_address(tmp_path):
 
 
 def test_silent_service(monkeypatch):
-    monkeypatch.setattr(prompts, "PAUSES", (0.0,))
+    monkeypatch.setattr(descriptions, "PAUSES", (0.0,))
     settings = PromptSettings(llm_url="http://user:pw@127.0.0.1:9/v1", llm_model="m")
     with pytest.raises(HoldfastError, match=r"at http://127\.0\.0\.1:9/v1 .* no answer"):
         prompts_for(CLASSES, settings)
+
+
+def test_a_file_describes_classes_by_their_names(tmp_path):
+    path = tmp_path / "cupl.json"
+    path.write_text(json.dumps({"Red_Fox": [" It runs. "], "apple": ["Round.", "Red."]}))
+    assert read_descriptions(path, CLASSES) == {2: ["It runs."], 0: ["Round.", "Red."]}

@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import pytest
+
+from holdfast.errors import UsageError
+from holdfast.prompts.templates import DATASET_TEMPLATES, expand_templates, imagenet_names
+
+
+def test_named_lists():
+    assert len(expand_templates(["simple"])) == 7
+    imagenet = expand_templates(["imagenet", "a {}"])
+    assert len(imagenet) == 81
+    assert imagenet[0] == "a bad photo of a {}."
+    assert expand_templates("dtd") == list(DATASET_TEMPLATES["textures"])
+    assert all(t.count("{}") == 1 for ts in DATASET_TEMPLATES.values() for t in ts)
+
+
+@pytest.mark.parametrize("template", ["a photo", "{} and {}", "{name}", "imagenett"])
+def test_template_needs_one_place_for_the_name(template):
+    with pytest.raises(UsageError, match="once, where the class name goes"):
+        expand_templates([template])
+    with pytest.raises(UsageError, match="did you mean imagenet"):
+        expand_templates(["imagenett"])
+    with pytest.raises(UsageError, match="no prompt template"):
+        expand_templates([])
+
+
+def test_named_lists_import_nothing_heavy():
+    code = (
+        "import sys; from holdfast.prompts import expand_templates; expand_templates(['imagenet']);"
+        "assert not {'torch', 'open_clip', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_names_of_imagenet_occur_once():
+    names = imagenet_names()
+    assert len(names) == len(set(names)) == 998 and names[0] == "tench"
