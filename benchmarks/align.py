@@ -27,17 +27,23 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from holdfast import pocket
+from holdfast.anchors.base import Memory
 from holdfast.data.domains import DomainBatches
 from holdfast.data.teacher_batches import CachedFeatures, FeatureBatches, ViewBatches, rounds
 from holdfast.data.views import Renderer, Views
-from holdfast.harness import run
-from holdfast.methods.distill import train
+from holdfast.device import attention
+from holdfast.files import read_lines
+from holdfast.learners import HeadLearner
+from holdfast.methods import Family, compose
+from holdfast.methods.vl2v import VL2V
+from holdfast.models.classifier import head_of
 from holdfast.models.clip import load_clip
 from holdfast.models.student import Student, StudentTower, load_student
+from holdfast.runs import Stage
 from holdfast.settings import StageSettings, ViewSettings
 from holdfast.teachers import LocalTeacher
-from holdfast.train import Batches
+from holdfast.teachers.teacher import LOGIT_SCALE
+from holdfast.train import Batches, fit, objective
 
 DOMAINS, CLASSES = 3, 65
 PER_DOMAIN = 32
@@ -77,21 +83,21 @@ def pictures(folder: Path, count: int, side: int) -> list[Path]:
     return paths
 
 
-def align(student: Student, batches: Batches, steps: int) -> tuple[list[float], list[float]]:
+def align(
+    student: Student, batches: Batches, text: Tensor, folder: Path, steps: int
+) -> tuple[list[float], list[float]]:
     """Train the projection; the losses and the seconds of each step."""
-    losses: list[float] = []
     timed = Timed(batches)
-    settings = StageSettings(steps=steps, per_domain=PER_DOMAIN)
-    train(
-        student,
-        "projection",
-        timed,
-        WEIGHT,
-        settings,
-        seed=0,
-        record=lambda row: losses.append(sum(row["losses"].values())),
-    )
-    return losses, timed.seconds
+    learner = HeadLearner(student, head_of(text, LOGIT_SCALE), LOGIT_SCALE, text)
+    learner.requires_grad_(False)
+    student.projection.requires_grad_(True)
+    step = objective(compose(VL2V(WEIGHT), [], Family.DISTILL), learner, Memory())
+    settings, stage = StageSettings(steps=steps, per_domain=PER_DOMAIN), Stage(folder, "align")
+    fit(learner, timed, step, settings, seed=0, stage=stage)
+    rows = read_lines(stage.records)
+    stage.records.unlink()
+    stage.remove()
+    return [sum(row["losses"].values()) for row in rows], timed.seconds
 
 
 def each_step(
@@ -112,7 +118,8 @@ def stored(
     for group in draws.groups:
         seen = rounds(views, group.tolist(), draws.views)
         images = [torch.stack([renderer.one(view) for view in part]) for part in seen]
-        features = torch.stack([run(tower.visual.backbone, part) for part in images])
+        with torch.no_grad(), attention(torch.device("cpu")):
+            features = torch.stack([tower.visual.backbone.eval()(part) for part in images])
         answers = torch.stack([teacher.embed_images(part) for part in seen])
         known.append(CachedFeatures(group, features, answers))
     return FeatureBatches(draws, known, text, labels)
@@ -124,18 +131,17 @@ def agreement(folder: Path, steps: int = 20) -> dict[str, float]:
     views = Views(paths, ViewSettings(size=32), 0)
     groups = torch.arange(len(paths)).split(8)
     draws = DomainBatches([g.tolist() for g in groups], PER_DOMAIN, steps, 4, 0)
-    teacher = LocalTeacher(load_clip(f"local-dir:{pocket.path('clip')}", device="cpu"))
+    teacher = LocalTeacher(load_clip("pocket", device="cpu"))
     text = teacher.embed_text(["a cat", "a dog", "a car"])
     found = []
     for way in (each_step, stored):
-        name = f"local-dir:{pocket.path('student')}"
-        tower = load_student(name, text.shape[1], device="cpu", seed=0)
+        tower = load_student("pocket", text.shape[1], device="cpu", seed=0)
         batches = way(draws, views, tower, teacher, text)
         student = tower.visual
         if way is stored:
             student = Student(nn.Identity(), student.projection)
         before = student.projection.weight.detach().clone()
-        losses, _ = align(student, batches, steps)
+        losses, _ = align(student, batches, text, folder, steps)
         found.append((torch.tensor(losses), student.projection.weight.detach() - before))
     (losses, moved), (other_losses, other_moved) = found
     largest = (losses - other_losses).abs().max().item()
@@ -156,7 +162,8 @@ def full_size(folder: Path, slow_steps: int = 2, fast_steps: int = 300) -> dict[
     views = Views(paths, ViewSettings(), 0)
     groups = [list(range(d * PER_DOMAIN, (d + 1) * PER_DOMAIN)) for d in range(DOMAINS)]
     draws = DomainBatches(groups, PER_DOMAIN, slow_steps, STORED_VIEWS, 0)
-    _, slow = align(tower.visual, each_step(draws, views, tower, teacher, text), slow_steps)
+    batches: Batches = each_step(draws, views, tower, teacher, text)
+    _, slow = align(tower.visual, batches, text, folder, slow_steps)
 
     # Of features only the size matters here, which is that of a fold that leaves Art out.
     training = [n - n // 5 for n in OFFICE_HOME]
@@ -172,7 +179,8 @@ def full_size(folder: Path, slow_steps: int = 2, fast_steps: int = 300) -> dict[
         for group in draws.groups
     ]
     batches = FeatureBatches(draws, known, text, torch.arange(total) % CLASSES)
-    _, fast = align(Student(nn.Identity(), tower.visual.projection), batches, fast_steps)
+    student = Student(nn.Identity(), tower.visual.projection)
+    _, fast = align(student, batches, text, folder, fast_steps)
 
     slow_step, fast_step = statistics.mean(slow), statistics.median(fast)
     # A view costs the same whenever it is seen: its share of a slow step without the projection's.

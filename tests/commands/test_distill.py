@@ -84,6 +84,8 @@ def test_should_i_distil(tree, tmp_path, capsys):
     assert not (tmp_path / "run" / "result.json").exists()
     distill(tree, tmp_path)  # goes on from there, in the same folder
     assert ledger(tmp_path / "answers") == (144, 3)
+    again = distill(tree, tmp_path, sample=40, advice_only=True)  # which may be asked at any time
+    assert again == advice and (tmp_path / "run" / "result.json").exists()
 
 
 def test_a_budget_stops_clearly_and_what_was_paid_is_used(tree, tmp_path):

@@ -41,7 +41,7 @@ from holdfast.weights import digest
 logger = logging.getLogger(__name__)
 
 VIEW_SEED = 0  # of all views in all runs, so that runs share the answers they paid for
-SAMPLES = 4  # pictures of each domain that the result names
+SHOWN = 4  # pictures of each domain that the result names
 # Written before any training; a run that has no more may go on with other settings.
 PRELIMINARY = {"queries.json", "advice.json"}
 
@@ -90,15 +90,17 @@ def distill(
             prompts = prompts_for(classes, settings.prompts, run.folder / "descriptions.json")
         questions = plan.Questions.of(settings, composition, domains, views, trials, prompts)
         questions.check_budget(store)
-        run.check_inputs(
-            {
-                "images": hashed(*zip(views.digests, domains.images.labels, strict=True)),
-                "class names": hashed(classes),
-                "prompts": hashed(prompts),
-                "teacher": hashed(teacher.identity, teacher.logit_scale),
-                "student weights": "" if first is None else backbone_digest(first),
-            }
-        )
+        inputs = {
+            "images": hashed(*zip(views.digests, domains.images.labels, strict=True)),
+            "class names": hashed(classes),
+            "prompts": hashed(prompts),
+            "teacher": hashed(teacher.identity, teacher.logit_scale),
+        }
+        if first is not None:
+            kept = first.visual.state_dict().items()
+            own = {name: t for name, t in kept if not name.startswith("projection.")}
+            inputs["student weights"] = digest(own)
+        run.check_inputs(inputs)
         ledger_name = run.folder / "queries.json"  # of the run, whatever its folder is called
         if not ledger_name.exists():
             write_json(ledger_name, {"run": uuid.uuid4().hex})
@@ -146,7 +148,7 @@ def distill(
             prompts=prompts,
             domains=[results.DomainInfo(name=k, images=len(v)) for k, v in places.items()],
             unreadable=[paths[i] for i in sorted(domains.unreadable)],
-            samples={k: [paths[i] for i in plan.evenly(v, SAMPLES)] for k, v in places.items()},
+            samples={k: [paths[i] for i in plan.evenly(v, SHOWN)] for k, v in places.items()},
             spot_check=checked,
             advice=advice,
             trials=done,
@@ -197,12 +199,6 @@ def student_maker(
 def hashed(*values: object) -> str:
     """SHA-256 of what the values look like."""
     return hashlib.sha256("\n".join(map(repr, values)).encode()).hexdigest()
-
-
-def backbone_digest(student: Tower) -> str:
-    """SHA-256 of the student's weights, without a projection of its own."""
-    weights = student.visual.state_dict().items()
-    return digest({name: t for name, t in weights if not name.startswith("projection.")})
 
 
 def spot_check(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from holdfast import averaging
 from holdfast.anchors.base import Memory, Need, WeightAverage
-from holdfast.anchors.weight_ensemble import WeightEnsemble, label_information
+from holdfast.anchors.weight_ensemble import FISHER_IMAGES, WeightEnsemble, label_information
 from holdfast.commands.distill_plan import evenly, phases_of
 from holdfast.commands.settings import DistillSettings
 from holdfast.data.batches import CACHE_BYTES, Batch
@@ -38,11 +38,9 @@ from holdfast.models.classifier import Classifier, Head, head_of
 from holdfast.models.student import Student
 from holdfast.models.tower import Tower
 from holdfast.results import StageResult
-from holdfast.runs import Stage
 from holdfast.settings import StageSettings
+from holdfast.stages import Stage
 from holdfast.train import fit, objective
-
-FISHER_IMAGES = 256  # that a Fisher-weighted ensemble is measured on
 
 
 @dataclass

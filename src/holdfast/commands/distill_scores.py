@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from scipy.stats import t as student_t
@@ -124,18 +125,11 @@ def trial_scores(
         if domain == trial.held_out:
             validation = set(domains.split(domain, trial.seed)[0])
             kept = [place for place, i in enumerate(indices) if i not in validation]
-            found[domains.names[domain]] = DomainScores(
-                role="held-out",
-                domainbed=compact([indices[place] for place in kept], logits[kept]),
-                full=compact(indices, logits),
-                teacher=teacher,
-                gap=gap,
-            )
+            domainbed = compact([indices[place] for place in kept], logits[kept])
+            row = DomainScores(role="held-out", domainbed=domainbed, full=compact(indices, logits))
         else:
-            scores = compact(indices, logits)
-            found[domains.names[domain]] = DomainScores(
-                role="source", validation=scores, teacher=teacher, gap=gap
-            )
+            row = DomainScores(role="source", validation=compact(indices, logits))
+        found[domains.names[domain]] = replace(row, teacher=teacher, gap=gap)
     return found
 
 
