@@ -18,7 +18,7 @@ FLOW = (
     *("errors", "files", "progress", "settings", "lazy", "device", "losses", "weights"),
     *("averaging", "results", "metrics", "stages", "report", "runs", "names", "prompts", "builtin"),
     *("generation", "data", "models", "task_history", "teachers", "anchors", "methods"),
-    *("evaluation", "learners", "replay", "train", "pocket", "commands", "cli"),
+    *("evaluation", "learners", "replay", "train", "memory", "pocket", "commands", "cli"),
 )
 BEGIN, END = "<!-- made by docs/architecture.py -->", "<!-- end -->"
 

@@ -1,117 +1,95 @@
-"""The rooms import one way: each only those before it in this list."""
+"""The structure is what the documents say: rooms import one way, names are said once."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
-import holdfast
+import pytest
 
-FLOW = [
-    "errors",
-    "files",
-    "builtin",
-    "progress",
-    "settings",
-    "device",
-    "runs",
-    "names",
-    "prompts",
-    "generation",
-    "data",
-    "models",
-    "teachers",
-    "losses",
-    "weights",
-    "averaging",
-    "task_history",
-    "train",
-    "harness",
-    "methods",
-    "metrics",
-    "report",
-    "pocket",
-    "verbs",
-    "cli",
-]
-SOURCE = Path(holdfast.__file__).parent
+ROOT = Path(__file__).parent.parent
+spec = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "architecture.py")
+architecture = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(architecture)
+
+FLOW, SOURCE = architecture.FLOW, architecture.SOURCE
 ONLY_IN = {
     "diffusers": {"generation", "pocket"},
     "open_clip": {"models", "pocket", "prompts"},
     "timm": {"models", "pocket"},
 }
-
-# Where a room later in the flow is entered, when a function is called.
-DOORS = {("builtin", "holdfast.pocket"), ("builtin", "holdfast.pocket.world")}
-
-
-def imports(path):
-    """(room or package, line) for each import of a file from outside its room."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module == "holdfast":
-            modules = [f"holdfast.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            modules = [node.module]
-        else:
-            continue
-        yield from ((module, node.lineno) for module in modules)
-
-
-def room_of(path):
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return parts[0]
+LIGHT = (
+    *("cli", "commands.settings", "anchors", "methods", "settings", "results", "runs"),
+    *("report", "builtin"),
+)
+LONGEST = 330  # lines of a file
+PUBLIC = {"distill", "evaluate", "generate", "load_classifier", "predict", "transfer", "report"}
+# Each file has one of its own.
+EVERYWHERE = {"logger", "P", "T", "write_report"}
 
 
 def files():
-    return [p for p in SOURCE.rglob("*.py") if room_of(p) not in ("__init__", "__main__")]
+    return architecture.source_files()
+
+
+def name_of(path):
+    return str(path.relative_to(SOURCE))
 
 
 def test_every_room_has_its_place_in_the_flow():
-    assert {room_of(path) for path in files()} == set(FLOW)
+    assert {architecture.room_of(path) for path in files()} == set(FLOW)
 
 
 def test_imports_go_one_way():
-    wrong = []
-    for path in files():
-        here = FLOW.index(room_of(path))
-        for module, line in imports(path):
-            if module.startswith("holdfast."):
-                there = FLOW.index(module.split(".")[1])
-                if there > here and (path.stem, module) not in DOORS:
-                    wrong.append(f"{path.name}:{line} imports {module}")
+    wrong = [
+        f"{name_of(path)} imports {room}"
+        for path in files()
+        for room in architecture.rooms_imported(path)
+        if FLOW.index(room) > FLOW.index(architecture.room_of(path))
+        and (name_of(path), room) != ("builtin.py", "pocket")
+    ]
     assert not wrong
 
 
-def test_methods_do_not_import_each_other():
-    for path in (SOURCE / "methods").glob("*.py"):
-        assert not [m for m, _ in imports(path) if m.startswith("holdfast.methods")]
+@pytest.mark.parametrize("room", ["methods", "anchors"])
+def test_methods_and_anchors_do_not_import_each_other(room):
+    for path in (SOURCE / room).glob("*.py"):
+        if path.name not in ("base.py", "__init__.py"):
+            own = {m for m, _ in architecture.imports(path) if m.startswith(f"holdfast.{room}")}
+            assert own <= {f"holdfast.{room}.base"}, path
 
 
 def test_the_report_sees_only_results():
     for path in (SOURCE / "report").glob("*.py"):
-        rooms = {m.split(".")[1] for m, _ in imports(path) if m.startswith("holdfast.")}
-        assert rooms <= {"errors", "files", "results", "settings", "report"}
+        assert architecture.rooms_imported(path) <= {"errors", "files", "results", "settings"}
 
 
-def test_the_embedded_world_has_one_door():
+def test_only_builtin_knows_the_embedded_world():
     for path in files():
-        entered = [m for m, _ in imports(path) if m.startswith("holdfast.pocket")]
-        assert not entered or room_of(path) in ("builtin", "pocket"), path
-
-
-def test_the_names_of_what_comes_along_are_quickly_known():
-    code = "import sys, holdfast.builtin; print(*sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert not {"numpy", "torch", "PIL"} & {*found.stdout.split()} and found.stdout
+        if architecture.room_of(path) not in ("pocket", "builtin"):
+            assert "pocket" not in architecture.rooms_imported(path), path
 
 
 def test_each_heavy_library_stays_in_its_room():
     for path in files():
-        for module, line in imports(path):
+        for module, line in architecture.imports(path):
             allowed = ONLY_IN.get(module.split(".")[0])
-            assert allowed is None or room_of(path) in allowed, f"{path}:{line} imports {module}"
+            here = architecture.room_of(path)
+            assert allowed is None or here in allowed, f"{path}:{line} imports {module}"
+
+
+def test_the_command_line_knows_everything_without_torch():
+    """So that help is there at once: methods and anchors compute through `holdfast.lazy`."""
+    names = ", ".join(f"holdfast.{name}" for name in LIGHT)
+    script = (
+        f"import sys, {names}; from holdfast.methods import Method; "
+        "from holdfast.anchors.base import Anchor; Method.known(); Anchor.known(); "
+        "found = ' '.join({'torch', 'open_clip', 'timm', 'matplotlib'} & set(sys.modules)); sys.exit(found or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_is_unpickled():
@@ -119,3 +97,51 @@ def test_nothing_is_unpickled():
         text = path.read_text()
         assert "import pickle" not in text
         assert "torch.load(" not in text
+
+
+def definitions():
+    """{top-level name: files that define it}, without those that begin with an underscore."""
+    found = defaultdict(set)
+    for path in files():
+        if architecture.room_of(path) == "pocket":
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found[node.name].add(name_of(path))
+            elif isinstance(node, ast.Assign):
+                for target in node.targets:
+                    if isinstance(target, ast.Name):
+                        found[target.id].add(name_of(path))
+    return found
+
+
+def test_each_name_is_defined_once():
+    twice = {
+        name: sorted(places)
+        for name, places in definitions().items()
+        if len(places) > 1 and not name.startswith("_") and name not in EVERYWHERE
+    }
+    assert not twice
+
+
+def test_files_can_be_read_in_one_sitting():
+    long = {
+        name_of(path): count
+        for path in files()
+        if architecture.room_of(path) != "pocket"
+        and (count := len(path.read_text().splitlines())) > LONGEST
+    }
+    assert not long
+
+
+def test_modules_have_tests_of_their_name():
+    """tests/ mirrors src/: data/views.py is tested in tests/data/test_views.py."""
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    missing = [
+        name_of(path)
+        for path in files()
+        if architecture.room_of(path) != "pocket"
+        and path.name not in ("__init__.py", "__main__.py")
+        and f"test_{path.name}" not in tests
+    ]
+    assert not missing

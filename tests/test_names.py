@@ -12,8 +12,8 @@ from holdfast.names import (
     from_folders,
     from_names,
     match_folders,
-    read,
     read_mapping,
+    read_names,
 )
 
 HARD = [
@@ -57,7 +57,7 @@ def test_id_depends_on_its_name_alone():
 def test_round_trip_of_ids_and_names(tmp_path):
     classes = from_names(HARD)
     classes.write(tmp_path)
-    assert read(tmp_path / "classes.json") == classes
+    assert read_names(tmp_path / "classes.json") == classes
     for label, (class_id, name) in enumerate(zip(classes.ids, classes.names, strict=True)):
         assert classes.label(class_id, folder=True) == classes.label(name) == label
 
@@ -122,7 +122,7 @@ def test_bad_json_is_refused(tmp_path, text, message):
     path = tmp_path / "names.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
-        read(path)
+        read_names(path)
 
 
 def test_unreadable_file_is_refused(tmp_path):
