@@ -5,9 +5,11 @@ import traceback
 from pathlib import Path
 
 import pytest
+from tests.worlds import domain_tree, small_settings
 
 import holdfast
 from holdfast import losses
+from holdfast.commands.distill import distill
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "holdfast"
@@ -50,8 +52,9 @@ def watched(monkeypatch):
 
 
 def shown(path):
-    """Without the public function and the checks of types."""
-    return [step for step in path if step[0] not in ("__init__", "settings/signatures")]
+    """Without the public function, comprehensions and the check of a signature."""
+    hidden = ("__init__", "settings/signatures")
+    return [step for step in path if step[0] not in hidden and "<" not in step[1]]
 
 
 def test_continual_add(watched, tmp_path, pictures, clip_folder, diffusion_folder):
@@ -83,3 +86,10 @@ def test_transfer(watched, tmp_path, pictures, clip_folder):
     )
     path = shown(watched["cross_entropy"])
     assert [*path, ("losses", "cross_entropy")] == documented("transfer")
+
+
+def test_distill(watched, tmp_path):
+    tree = domain_tree(tmp_path / "data")
+    distill(small_settings(tree, out=tmp_path / "run", store=tmp_path / "answers"))
+    path = shown(watched["cosine_loss"])
+    assert [*path, ("losses", "cosine_loss")] == documented("distill")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from holdfast.anchors.base import Learner, WeightAverage
 from holdfast.lazy import averaging
 from holdfast.settings.base import setting
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from holdfast.train import Callback
 
 SNAPSHOTS = 10  # ZSCL's public code averages the weights of every 100th of 1,000 steps
@@ -30,4 +32,5 @@ class IterateAverage(WeightAverage):
     )
 
     def tracker(self, learner: Learner, steps: int) -> Callback:
-        return averaging.PeriodicAverage(learner, self.every or -(-steps // SNAPSHOTS), steps)
+        every = self.every or -(-steps // SNAPSHOTS)
+        return averaging.PeriodicAverage(cast("nn.Module", learner), every, steps)

@@ -154,9 +154,12 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     previous = weights_of(clip) if ensembles or gate else {}
     learner = TwoTowerLearner(clip, clip.tokenizer(task.training_prompts()), train.negatives)
     if not stage.load_finished(learner):
-        asked, among = (images.paths, images.prompts) if images is not None else None, []
-        if asked is None and composition.asks_replay:  # about the task's own images
-            asked = (task.train.paths, None)
+        asked: tuple[Sequence[Path], Sequence[str] | None] | None = None
+        among: list[str] = []
+        if images is not None:
+            asked = images.paths, images.prompts
+        elif composition.asks_replay:  # about the task's own images
+            asked = task.train.paths, None
             among = [p for s in known_sources(history, settings.replay) for p in s.prompts]
         with attention(clip.device):
             memory = clip_memory(
