@@ -1,104 +1,256 @@
+"""A run's folder: what it holds, who may write to it, and with which settings it goes on."""
+
+from __future__ import annotations
+
 import json
+import os
+import shlex
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import locked
-from holdfast.runs import STARTED, Records, alone, check_inputs, open_run
+from holdfast.files import LOCK, TEMPORARY
+from holdfast.results import (
+    AlphaResult,
+    Costs,
+    ImageCounts,
+    ModelInfo,
+    TransferResult,
+    read_result,
+)
+from holdfast.runs import Run, command_line, made_nothing, peak_memory, result_header
+from holdfast.settings.base import Settings, setting
 
 
 @dataclass(frozen=True)
-class Inner:
-    rate: float = 0.1
+class Inner(Settings):
+    rate: float = setting(0.1, "How fast.")
+    workers: int = setting(0, "Processes.", free=True)
 
 
 @dataclass(frozen=True)
-class Settings:
-    out: Path = Path("x")
-    seed: int = 0
-    inner: Inner = field(default_factory=Inner)
+class Some(Settings):
+    out: Path = setting(Path("x"), "The folder.", free=True)
+    seed: int = setting(0, "Of chance.")
+    names: list[str] = setting(factory=list, help="Several.")
+    inner: Inner = field(default_factory=Inner, metadata={"help": "A group."})
 
 
-def test_a_run_folder_holds_what_reproduces_it(tmp_path):
-    run = open_run(tmp_path / "run", Settings())
-    assert json.loads((run / "settings.json").read_text()) == {
-        "out": "x",
-        "seed": 0,
-        "inner": {"rate": 0.1},
-    }
-    versions = json.loads((run / "environment.json").read_text())["packages"]
-    assert {"holdfast", "torch", "diffusers"} <= versions.keys()
+def opened(folder, settings=None, **options):
+    """Open a run and leave it again."""
+    with Run.open(folder, settings or Some(), "some work", **options) as run:
+        return run
 
 
-def test_only_the_same_settings_open_it_again(tmp_path):
-    run = open_run(tmp_path / "run", Settings())
-    (run / ".weights.1.holdfast-tmp").write_text("left by a kill")
-    open_run(run, Settings(seed=7))  # nothing was made yet, so nothing can be lost
-    open_run(run, Settings())
-    assert not list(run.glob(".*"))
-    (run / "records.jsonl").write_text("")
-    with pytest.raises(UsageError, match=r"inner.rate \(0.1 there, 0.2 now\); seed"):
-        open_run(run, Settings(seed=1, inner=Inner(0.2)))
-    open_run(run, Settings(seed=1), free=["seed"])
-    assert json.loads((run / "settings.json").read_text())["seed"] == 1
+def contents(folder):
+    return {path.name for path in folder.iterdir()}
 
 
-def test_a_run_that_made_nothing_yet_takes_other_settings(tmp_path):
-    run = open_run(tmp_path / "run", Settings())
-    (run / "plan.json").write_text("{}")
-    with pytest.raises(UsageError, match="holds a run with other settings"):
-        open_run(run, Settings(seed=1))
-    open_run(run, Settings(seed=1), started=STARTED | {"plan.json"})
-    assert json.loads((run / "settings.json").read_text())["seed"] == 1
+def test_a_folder_holds_what_reproduces_the_run(tmp_path):
+    folder = tmp_path / "a" / "run"
+    opened(folder)
+    assert contents(folder) == {"settings.json", "environment.json", LOCK}
+    assert Some.from_dict(json.loads((folder / "settings.json").read_text())) == Some()
+    found = json.loads((folder / "environment.json").read_text())
+    assert {"holdfast", "torch", "diffusers"} <= found["packages"].keys()
+    assert found["python"].startswith("3.")
+
+
+def test_the_environment_is_that_of_the_first_start(tmp_path):
+    opened(tmp_path)
+    (tmp_path / "environment.json").write_text("{}")
+    opened(tmp_path)
+    assert (tmp_path / "environment.json").read_text() == "{}"
+
+
+def test_what_differs_is_named_and_the_folder_stays_as_it_was(tmp_path):
+    opened(tmp_path)
+    (tmp_path / "made").touch()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    other = Some(seed=1, names=["a"], inner=Inner(rate=0.2))
+    with pytest.raises(
+        UsageError,
+        match=r"holds a run with other settings: inner.rate \(0.1 there, 0.2 now\); "
+        r"names \(\[\] there, \['a'\] now\); seed \(0 there, 1 now\); give another --out",
+    ):
+        opened(tmp_path, other)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_many_differences_are_cut_short(tmp_path):
+    opened(tmp_path)
+    (tmp_path / "made").touch()
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    (tmp_path / "settings.json").write_text(json.dumps(settings | dict.fromkeys("abcde", 1)))
+    with pytest.raises(UsageError, match=r"a \(1 there, None now\); .*d \(.* and more; give"):
+        opened(tmp_path)
+
+
+def test_free_fields_may_differ_and_are_written_anew(tmp_path):
+    opened(tmp_path)
+    (tmp_path / "made").touch()
+    opened(tmp_path, Some(out="elsewhere", inner=Inner(workers=4)))
+    assert json.loads((tmp_path / "settings.json").read_text())["inner"]["workers"] == 4
+    opened(tmp_path, Some(seed=1), free=["seed"])
+    opened(tmp_path, Some(seed=1, inner=Inner(rate=0.9)), free=["inner"])  # a whole group
+    with pytest.raises(UsageError, match="seed"):
+        opened(tmp_path, Some(seed=2))
+
+
+def test_a_bound_field_may_not_differ_although_it_is_free(tmp_path):
+    opened(tmp_path)
+    (tmp_path / "made").touch()
+    with pytest.raises(UsageError, match=r"inner\.workers"):
+        opened(tmp_path, Some(inner=Inner(workers=4)), bound=["inner.workers"])
+
+
+def test_settings_can_be_left_as_they_are_written(tmp_path):
+    opened(tmp_path)
+    (tmp_path / "made").touch()
+    opened(tmp_path, Some(out="elsewhere"), keep_settings=True)
+    assert json.loads((tmp_path / "settings.json").read_text())["out"] == "x"
+
+
+def test_a_run_that_made_nothing_yet_takes_other_settings_and_inputs(tmp_path):
+    with Run.open(tmp_path, Some(), "work") as run:
+        run.check_inputs({"images": "a"})
+    (tmp_path / f".weights.1{TEMPORARY}").write_text("left by a kill")
+    with Run.open(tmp_path, Some(seed=1), "work") as run:
+        run.check_inputs({"images": "b"})
+    assert not (tmp_path / f".weights.1{TEMPORARY}").exists()
+    (tmp_path / "plan.json").touch()
+    opened(tmp_path, Some(seed=2), preliminary=["plan.json"])
+    with pytest.raises(UsageError, match="other settings"):
+        opened(tmp_path, Some(seed=3))
+
+
+def test_only_the_same_inputs_go_on(tmp_path):
+    with Run.open(tmp_path, Some(), "work") as run:
+        run.check_inputs({"class names": "a", "training images": "b"})
+        run.check_inputs({"class names": "a", "training images": "b"})
+        with pytest.raises(UsageError, match="with other training images; give another --out"):
+            run.check_inputs({"class names": "a", "training images": "c"})
+        with pytest.raises(UsageError, match="with other class names and training images"):
+            run.check_inputs({"class names": "b", "training images": "c"})
 
 
 def test_other_places_are_left_alone(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="is a file"):
-        open_run(tmp_path / "file", Settings())
-    with pytest.raises(UsageError, match="not empty"):
-        open_run(tmp_path, Settings())
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(UsageError, match="is a file; give another folder"):
+        opened(tmp_path / "file")
+    with pytest.raises(UsageError, match="not empty and holds no run"):
+        opened(tmp_path)
+    assert contents(tmp_path) == {"file"}
 
 
-def test_of_a_repeated_step_the_last_record_counts(tmp_path):
-    records = Records(tmp_path / "records.jsonl")
-    for step, value in ((0, 1.0), (1, 2.0), (2, 3.0), (1, 4.0)):
-        records.add({"step": step, "value": value})
-    assert [r["value"] for r in records.read()] == [1.0, 4.0, 3.0]
+@pytest.mark.parametrize("text", ["[]", "3", "null"])
+def test_a_file_of_settings_that_holds_none_is_one_sentence(text, tmp_path):
+    opened(tmp_path)
+    (tmp_path / "settings.json").write_text(text)
+    (tmp_path / "made").touch()
+    with pytest.raises(UsageError, match=r"settings.json holds no settings"):
+        opened(tmp_path)
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(HoldfastError, match=r"settings.json cannot be read as JSON"):
+        opened(tmp_path)
 
 
-def test_other_inputs_are_refused(tmp_path):
-    run = open_run(tmp_path / "run", Settings())
-    check_inputs(run, {"class names": "a", "training images": "b"})
-    check_inputs(run, {"class names": "a", "training images": "b"})
-    with pytest.raises(UsageError, match="with other training images"):
-        check_inputs(run, {"class names": "a", "training images": "c"})
+def test_what_a_kill_left_of_the_first_file_is_nothing(tmp_path):
+    (tmp_path / f".settings.json.1{TEMPORARY}").write_text("{")
+    assert made_nothing(tmp_path) and made_nothing(tmp_path / "none")
+    opened(tmp_path)
+    (tmp_path / "made").touch()
+    assert not made_nothing(tmp_path)
 
 
-def test_a_run_that_made_nothing_may_have_other_inputs(tmp_path):
-    begun = STARTED | {"inputs.json"}
-    run = open_run(tmp_path / "run", Settings(), (), begun)
-    check_inputs(run, {"images": "a"})
-    check_inputs(open_run(run, Settings(), (), begun), {"images": "b"})
-    (run / "made").touch()
-    with pytest.raises(UsageError, match="other images"):
-        check_inputs(open_run(run, Settings(), (), begun), {"images": "c"})
+OPEN = """
+import sys
+from pathlib import Path
+from tests.test_runs import Some
+from holdfast.runs import Run
+with Run.open(Path(sys.argv[1]), Some(), "work"):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
 
 
-@dataclass(frozen=True)
-class Dry(Settings):
-    dry_run: bool = True
+def other_process(folder, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-c", OPEN, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
 
 
-def test_a_run_has_its_folder_for_itself_but_for_dry_runs(tmp_path):
-    verb = alone(lambda settings: settings.seed)
-    out = tmp_path / "run"
-    assert verb(Settings(out, 3)) == 3
-    with locked(out):
-        with pytest.raises(HoldfastError, match=r"Another process is writing to .*run; wait"):
-            verb(Settings(out, 3))
-        assert verb(Dry(out, 4)) == 4
-    assert not out.exists()
+def test_one_process_has_the_folder_wherever_temporary_files_lie(tmp_path):
+    """A lock among the temporary files would not be seen by a process with other ones."""
+    folder = tmp_path / "run"
+    first = other_process(folder, TMPDIR=str(tmp_path))
+    assert first.stdout.readline() == "open\n"
+    with pytest.raises(HoldfastError, match=r"Another process is writing to .*run; wait"):
+        opened(folder)
+    first.kill()
+    first.communicate()
+    opened(folder)  # a killed process has no lock
+
+
+def test_the_folder_is_free_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), Run.open(tmp_path, Some(), "work"):
+        raise RuntimeError
+    second = other_process(tmp_path)
+    assert second.stdout.readline() == "open\n"
+    second.communicate("")
+
+
+def test_time_adds_up_over_the_parts_of_a_run(tmp_path):
+    run = opened(tmp_path)
+    for _ in range(2):
+        with run.clock("drawing"):
+            time.sleep(0.02)
+    with pytest.raises(RuntimeError), run.clock("training"):
+        raise RuntimeError
+    assert 0.04 <= run.seconds["drawing"] < 5 and run.seconds["training"] < 1
+
+
+def test_a_result_knows_the_command_that_makes_it_again(tmp_path):
+    run = opened(tmp_path / "a run")
+    found = run.header("A title")
+    assert found["title"] == "A title" and found["settings"] == Some().to_json()
+    words = ["holdfast", "some", "work", "--config", str(tmp_path / "a run" / "settings.json")]
+    assert shlex.split(found["command"]) == words
+    token = command_line.set(["some", "work", "--names", "it's"])
+    try:
+        assert shlex.split(run.header("")["command"]) == [
+            *("holdfast", "some", "work", "--names", "it's")
+        ]
+    finally:
+        command_line.reset(token)
+    assert result_header("", Some(), ["x", "a b"])["command"] == "holdfast x 'a b'"
+
+
+def test_a_finished_run_has_its_result_and_its_page(tmp_path):
+    with Run.open(tmp_path, Some(), "transfer") as run:
+        result = TransferResult(
+            **run.header("A title of its own"),
+            method="regft",
+            classes=["a", "b"],
+            model=ModelInfo(name="tiny", parameters=3),
+            generator=None,
+            images=ImageCounts(requested=None, generated=2, filtered=0, redrawn=0, unreadable=[]),
+            samples={},
+            training=[],
+            alpha=AlphaResult(chosen=1.0, how="fixed", why="no ensemble", sweep=[]),
+            costs=Costs(peak_memory_bytes=peak_memory()),
+        )
+        run.finish(result)
+    assert read_result(tmp_path / "result.json") == result
+    assert "A title of its own" in (tmp_path / "report.html").read_text()
+    assert result.costs.peak_memory_bytes > 10**7

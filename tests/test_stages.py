@@ -1,165 +1,248 @@
-"""Trainings that resume: checkpoint, records, kept weights."""
+"""Trainings that resume: checkpoints, records, what is kept, and time."""
 
-import json
-from itertools import pairwise
+from __future__ import annotations
+
+import time
+from contextlib import suppress
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import nn
 
-from holdfast.data.batches import Batch
+from holdfast import stages
+from holdfast.averaging import PeriodicAverage
 from holdfast.errors import HoldfastError
+from holdfast.files import read_lines
 from holdfast.settings import Optimisation
-from holdfast.stages import CURVE_POINTS, Stage, load_some, save_tensors
+from holdfast.stages import Stage
 from holdfast.train import fit
 
-OPTIMISATION = Optimisation(learning_rate=0.1, warmup_steps=0, schedule="constant")
+STEPS = 12
+RATE = Optimisation(learning_rate=0.01, warmup_steps=2)
 
 
-class Model(nn.Module):
-    """A weight that learns, one that does not, a buffer that is kept and one that is not."""
-
-    def __init__(self):
-        super().__init__()
-        self.learns = nn.Parameter(torch.tensor([1.0, 2.0]))
-        self.stays = nn.Parameter(torch.tensor([3.0]), requires_grad=False)
-        self.register_buffer("count", torch.tensor(0))
-        self.register_buffer("mask", torch.ones(2), persistent=False)
-
-
-class Steps:
-    """So many batches of one number each, the step's own."""
-
-    def __init__(self, count):
-        self.count = count
+class Batches:
+    """Noise that depends on the step alone."""
 
     def __len__(self):
-        return self.count
+        return STEPS
 
     def __call__(self, start):
-        for step in range(start, self.count):
-            label = torch.tensor([step])
-            yield Batch(torch.tensor([[float(step)]]), label, label)
+        for step in range(start, STEPS):
+            yield torch.randn(6, 4, generator=torch.Generator().manual_seed(step))
 
 
-def objective(model, batch):
-    model.count += 1
-    yield {"loss": (model.learns * batch.images.sum()).square().sum()}
+class Stopped(Exception):  # noqa: N818
+    """As if the process had been killed."""
 
 
-def trained(stage, steps=5, **more):
-    model = Model()
-    fit(model, Steps(steps), objective, OPTIMISATION, stage=stage, **more)
+def small():
+    """A model with buffers, with dropout, and with a layer that does not learn."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2), nn.Linear(2, 2)
+    )
+    model[4].requires_grad_(False)
     return model
 
 
-def test_what_is_kept_of_a_finished_training(tmp_path):
-    stage = Stage(tmp_path / "run", "train")
-    model = trained(stage)
-    assert stage.finished and not stage.checkpoint.exists()
-    with safe_open(stage.weights, "pt") as file:
-        assert set(file.keys()) == {"learns", "count"}  # what stays comes from elsewhere
-        assert json.loads(file.metadata()["about"]) == stage.about
-    other = Model()
-    with torch.no_grad():
-        other.stays.fill_(7.0)
-    again = Stage(tmp_path / "run", "train")
-    fit(other, Steps(5), None, OPTIMISATION, stage=again)  # nothing is trained again
-    assert torch.equal(other.learns, model.learns) and other.count == 5
-    assert other.stays == 7.0
-    assert again.seconds == stage.seconds > 0
+def train(folder, stop_at=None, minutes=0.0, callback=None, model=None):
+    """(model, stage) after a training; stop_at: the step after which it is killed."""
+    model = model or small()
+    stage = Stage(folder, "train", minutes)
+
+    def objective(module, batch):
+        yield {"square": module(batch).square().mean(), "size": 0.01 * module[0].weight.norm()}
+
+    def after_step(step, _):
+        if step == stop_at:
+            raise Stopped
+
+    with suppress(Stopped):
+        fit(
+            model,
+            Batches(),
+            objective,
+            RATE,
+            seed=3,
+            stage=stage,
+            callback=callback and callback(model),
+            after_step=after_step,
+        )
+    return model, stage
 
 
-class Killed(Exception):  # noqa: N818
-    pass
+def average(model):
+    return PeriodicAverage(model, 3, STEPS)
 
 
-def killed(stage, at, steps=5):
-    def stop(step, module):
-        if step == at:
-            raise Killed
-
-    with pytest.raises(Killed):
-        trained(stage, steps, after_step=stop)
+def assert_same(model, other):
+    theirs = other.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(tmp_path):
-    whole = trained(Stage(tmp_path / "whole", "train"))
-    killed(Stage(tmp_path / "run", "train", minutes=0), at=3)
-    stage = Stage(tmp_path / "run", "train", minutes=0)
-    model = trained(stage)
-    assert torch.equal(model.learns, whole.learns) and model.count == 5
-    assert [line.step for line in stage.curve()] == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize("callback", [None, average], ids=["plain", "average"])
+def test_a_training_that_was_stopped_ends_with_the_same_bits(callback, tmp_path):
+    whole, kept = train(tmp_path / "whole", callback=callback)
+    for stop_at in (0, 4, 10):
+        folder = tmp_path / str(stop_at)
+        _, stopped = train(folder, stop_at, callback=callback)
+        assert not stopped.finished and stopped.checkpoint.exists() == (stop_at > 0)
+        resumed, stage = train(folder, callback=callback)
+        assert_same(resumed, whole)
+        assert stage.weights.read_bytes()[200:] and not stage.checkpoint.exists()
+        assert stage.curve() == kept.curve()
 
 
-def test_records_are_written_with_the_checkpoint(tmp_path):
-    """Not a synced line for each step; of a step that was repeated, the later line counts."""
-    slow = Stage(tmp_path / "run", "train", minutes=60)
-    killed(slow, at=3)
-    assert not slow.records.exists() and not slow.checkpoint.exists()
-    stage = Stage(tmp_path / "run", "train", minutes=60)
-    trained(stage)
-    lines = [json.loads(line) for line in stage.records.read_text().splitlines()]
-    assert [line["step"] for line in lines] == [0, 1, 2, 3, 4]
-    assert set(lines[0]) == {"step", "losses", "learning_rate", "gradient_norm"}
-    first = lines[0] | {"losses": {"loss": 9.0}}
-    with stage.records.open("a") as file:
-        file.write(json.dumps(first) + "\n")
-    assert [line.step for line in stage.curve()] == [0, 1, 2, 3, 4]
-    assert stage.curve()[0].losses == {"loss": 9.0}
+def test_stopped_again_and_again_it_still_does(tmp_path):
+    whole, _ = train(tmp_path / "whole")
+    for stop_at in (3, 4, 8):
+        train(tmp_path / "often", stop_at)
+    resumed, stage = train(tmp_path / "often")
+    assert_same(resumed, whole)
+    assert [point.step for point in stage.curve()] == list(range(STEPS))
 
 
-def test_a_long_training_has_a_short_curve(tmp_path):
+def test_a_finished_training_is_loaded_and_not_repeated(tmp_path, monkeypatch):
+    trained, stage = train(tmp_path)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.iterdir()}
+    monkeypatch.setattr(Batches, "__call__", None)
+    loaded, again = train(tmp_path)
+    assert_same(loaded, trained)
+    assert not loaded.training and again.about == stage.about
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.iterdir()} == before
+
+
+def test_only_what_learns_is_kept_and_its_buffers(tmp_path):
+    _, stage = train(tmp_path)
+    other = small()
+    nn.init.constant_(other[4].weight, 7.0)  # not the training's to say
+    assert stage.load_finished(other)
+    assert (other[4].weight == 7).all()
+    assert other[1].num_batches_tracked == STEPS
+
+
+def test_records_are_written_with_the_checkpoint_and_not_at_every_step(tmp_path, monkeypatch):
+    _, stage = train(tmp_path / "rarely", stop_at=9, minutes=60)
+    assert not stage.records.exists() and not stage.checkpoint.exists()
+    written = []
+    append = stages.append_lines
+
+    def counted(path, lines):
+        written.append(len(lines))
+        append(path, lines)
+
+    monkeypatch.setattr(stages, "append_lines", counted)
+    _, stage = train(tmp_path / "at the end", minutes=60)
+    assert written == [STEPS] and len(read_lines(stage.records)) == STEPS
+    written.clear()
+    due = iter([False, False, True] * STEPS)
+    monkeypatch.setattr(Stage, "is_due", lambda stage: next(due))
+    train(tmp_path / "every third step")
+    assert written == [3, 3, 3, 3, 0]
+
+
+def test_a_checkpoint_never_lacks_the_records_before_it(tmp_path, monkeypatch):
+    """Killed between records and checkpoint: steps are repeated, and none is lost."""
+    train(tmp_path, stop_at=5)
+
+    def killed(*_):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "save_tensors", killed)
+        train(tmp_path)
+    assert [line["step"] for line in read_lines(tmp_path / "train.jsonl")] == [0, 1, 2, 3, 4, 5]
+    _, stage = train(tmp_path)
+    assert [point.step for point in stage.curve()] == list(range(STEPS))
+
+
+def test_of_a_step_that_is_recorded_twice_the_later_line_counts(tmp_path):
     stage = Stage(tmp_path, "train")
-    step = {"losses": {}, "learning_rate": 0.1, "gradient_norm": 1.0}
-    stage.records.write_text(
-        "".join(json.dumps({"step": n, **step}) + "\n" for n in range(10 * CURVE_POINTS + 7))
-    )
-    curve = [line.step for line in stage.curve()]
-    assert len(curve) <= CURVE_POINTS and curve[-1] == 10 * CURVE_POINTS + 6
-    assert {b - a for a, b in pairwise(curve)} == {11}
+    for step, loss in ((0, 1.0), (1, 2.0), (2, 3.0), (1, 4.0)):
+        stage.record(
+            {"step": step, "losses": {"a": loss}, "learning_rate": 1.0, "gradient_norm": 1.0}
+        )
+    stage.finish(small(), {})
+    with stage.records.open("a") as file:
+        file.write('[1]\n{"step": 2, "losses": {"a"')  # foreign, and cut short by a kill
+    assert [point.losses["a"] for point in stage.curve()] == [1.0, 4.0, 3.0]
 
 
-def test_seconds_add_up_over_starts(tmp_path):
-    first = Stage(tmp_path, "train", minutes=0)
-    killed(first, at=3)
-    with safe_open(first.checkpoint, "pt") as file:
-        about = json.loads(file.metadata()["about"])
-    assert about["step"] == 3
-    about["seconds"] = 100.0  # as if it had taken so long
-    with safe_open(first.checkpoint, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    save_tensors(first.checkpoint, tensors, about)
-    second = Stage(tmp_path, "train", minutes=0)
-    trained(second)
-    assert 100 < second.seconds < 160
+def test_a_long_curve_is_thinned_out_evenly_and_ends_with_the_last_step(tmp_path):
+    stage = Stage(tmp_path, "train")
+    for step in range(1000):
+        stage.record({"step": step, "losses": {}, "learning_rate": 1.0, "gradient_norm": 1.0})
+    stage.finish(small(), {})
+    steps = [point.step for point in stage.curve()]
+    assert steps == list(range(4, 1000, 5))
+    assert Stage(tmp_path, "none").curve() == []
 
 
-def test_a_checkpoint_of_another_model_is_named(tmp_path):
-    stage = Stage(tmp_path, "train", minutes=0)
-    killed(stage, at=2)
+def test_seconds_add_up_over_the_starts(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
-    class Other(Model):
-        def __init__(self):
-            super().__init__()
-            self.learns = nn.Parameter(torch.zeros(3))
+    def slowly(step, _):
+        clock[0] += 10
 
-    with pytest.raises(HoldfastError, match=r"train\.checkpoint\.safetensors does not fit"):
-        fit(Other(), Steps(5), objective, OPTIMISATION, stage=Stage(tmp_path, "train"))
-    stage.checkpoint.write_bytes(stage.checkpoint.read_bytes()[:50])
-    with pytest.raises(HoldfastError, match="delete it to start over"):
-        trained(Stage(tmp_path, "train"))
+    monkeypatch.setattr(Stage, "record", lambda stage, line: slowly(None, None))
+    monkeypatch.setattr(Stage, "is_due", lambda stage: True)
+    train(tmp_path, stop_at=4)
+    clock[0] += 1000  # nothing ran
+    _, stage = train(tmp_path)
+    assert stage.seconds == stage.about["seconds"] == 10 * STEPS
+    clock[0] += 1000
+    assert Stage(tmp_path, "train").load_finished(small())
+    new = Stage(tmp_path, "other")
+    clock[0] += 500  # what comes before a training is none of it
+    model = small()
+    new.resume(model, torch.optim.Adam(model.parameters()))
+    assert new.seconds == 0
+    _, again = train(tmp_path)
+    assert again.seconds == 10 * STEPS
 
 
-def test_weights_that_do_not_fit_are_refused():
-    with pytest.raises(HoldfastError, match="it has no"):
-        load_some(Model(), {"unknown": torch.zeros(1)})
+def test_checkpoints_are_as_far_apart_as_asked_for(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    stage = Stage(tmp_path, "train", minutes=2)
+    clock[0] = 119
+    assert not stage.is_due()
+    clock[0] = 121
+    assert stage.is_due()
+    model = small()
+    optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
+    stage.resume(model, optimizer)
+    assert not stage.is_due()
 
 
-def test_stages_are_removed(tmp_path):
-    stage = Stage(tmp_path, "train", minutes=0)
-    trained(stage)
-    stage.checkpoint.write_bytes(b"left by a kill")
+@pytest.mark.parametrize("content", [b"", b"{", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
+def test_a_broken_file_is_one_sentence(content, tmp_path):
+    _, stopped = train(tmp_path, stop_at=4)
+    good = stopped.checkpoint.read_bytes()
+    stopped.checkpoint.write_bytes(content)
+    with pytest.raises(HoldfastError, match=r"checkpoint.safetensors does not fit.*delete it"):
+        train(tmp_path)
+    stopped.checkpoint.write_bytes(good)
+    _, stage = train(tmp_path)
+    stage.weights.write_bytes(content)
+    with pytest.raises(HoldfastError, match=r"train.safetensors cannot be read .*; delete them"):
+        train(tmp_path)
+
+
+def test_weights_of_another_model_are_one_sentence(tmp_path):
+    train(tmp_path / "a")
+    with pytest.raises(HoldfastError, match="do not fit this model: it has no"):
+        Stage(tmp_path / "a", "train").load_finished(nn.Linear(2, 2))
+    train(tmp_path / "b", stop_at=4)
+    model = nn.Linear(2, 2)
+    with pytest.raises(HoldfastError, match="does not fit this model"):
+        Stage(tmp_path / "b", "train").resume(model, torch.optim.Adam(model.parameters()))
+
+
+def test_a_stage_can_be_removed_once_it_was_of_use(tmp_path):
+    _, stage = train(tmp_path)
     stage.remove()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["train.jsonl"]
+    stage.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]

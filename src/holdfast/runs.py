@@ -16,13 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import UsageError
-from holdfast.files import LOCK, locked, read_json, remove_leftovers, write_json
+from holdfast.files import (
+    LOCK,
+    TEMPORARY,
+    locked,
+    read_json,
+    read_typed,
+    remove_leftovers,
+    write_json,
+)
 from holdfast.results import Environment, Result, write_result
 from holdfast.settings.base import Settings, flatten, free_fields, to_jsonable
 from holdfast.stages import Stage
 
 SETTINGS, INPUTS, RESULT, REPORT = "settings.json", "inputs.json", "result.json", "report.html"
-STARTED = {SETTINGS, "environment.json", LOCK}  # of a run that has made nothing yet
+STARTED = {SETTINGS, "environment.json"}  # of a run that has made nothing yet
 PACKAGES = (
     "holdfast torch torchvision open_clip_torch timm diffusers transformers safetensors pillow "
     "numpy"
@@ -65,8 +73,9 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file; give another folder with --out.")
         started = STARTED | set(preliminary)
+        allowed = (set(free_fields(settings)) | set(free)) - set(bound)
+        check_settings(folder, settings, allowed, started)  # before the lock leaves a file there
         with locked(folder):
-            allowed = (set(free_fields(settings)) | set(free)) - set(bound)
             check_settings(folder, settings, allowed, started)
             remove_leftovers(folder)
             if made_nothing(folder, started):
@@ -83,7 +92,7 @@ class Run:
         if not path.exists():
             write_json(path, dict(inputs))
             return
-        earlier = read_json(path)
+        earlier = read_typed(path, dict[str, str])
         changed = [what for what, digest in inputs.items() if earlier.get(what) != digest]
         if changed:
             raise UsageError(
@@ -133,7 +142,13 @@ def result_header(title: str, settings: Settings, words: Sequence[str]) -> dict[
 
 def made_nothing(folder: Path, started: Collection[str] = STARTED) -> bool:
     """Whether a run's folder has no more than the files of a start."""
-    return not folder.exists() or {e.name for e in folder.iterdir()} <= set(started) | {INPUTS}
+    return entries(folder) <= set(started) | {INPUTS}
+
+
+def entries(folder: Path) -> set[str]:
+    """What is in a folder, but for the lock and what a killed process left half-written."""
+    listed = folder.iterdir() if folder.exists() else ()
+    return {e.name for e in listed if e.name != LOCK and not e.name.endswith(TEMPORARY)}
 
 
 def check_settings(
@@ -160,7 +175,7 @@ def check_settings(
                 f"{folder} holds a run with other settings: {'; '.join(differing[:4])}"
                 f"{' and more' if len(differing) > 4 else ''}; give another --out or remove it."
             )
-    elif not written.exists() and folder.exists() and {e.name for e in folder.iterdir()} - {LOCK}:
+    elif not written.exists() and entries(folder):
         raise UsageError(f"{folder} is not empty and holds no run; give another folder with --out.")
 
 

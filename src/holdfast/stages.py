@@ -28,7 +28,7 @@ class Stage:
 
     <name>.checkpoint.safetensors    weights that learn, buffers, moments, callback, position
     <name>.safetensors               the weights that were kept, and what there is to say
-    <name>.jsonl                     a line for each step, written with the checkpoint
+    <name>.jsonl                     a line for each step, written with each checkpoint
 
     minutes: between two checkpoints. about: what there is to say, once it is done.
     """
@@ -71,14 +71,25 @@ class Stage:
         return self._earlier_seconds + time.monotonic() - self._begun
 
     def load_finished(self, module: nn.Module) -> bool:
-        """Put the weights that were kept into the module, if the training is done."""
-        from safetensors import safe_open
+        """Put the weights that were kept into the module, if the training is done.
+
+        Raises HoldfastError for a file that cannot be read, or holds weights of another model.
+        """
+        from safetensors import SafetensorError, safe_open
 
         if not self.finished:
             return False
-        with safe_open(self.weights, "pt") as file:
-            self.about = json.loads(file.metadata()["about"])
-            load_some(module, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+        try:
+            with safe_open(self.weights, "pt") as file:
+                about = json.loads(file.metadata()["about"])
+                kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise HoldfastError(
+                f"The trained weights {self.weights} cannot be read ({error}); delete them to "
+                "train again."
+            ) from None
+        load_some(module, kept)
+        self.about = about
         self.checkpoint.unlink(missing_ok=True)
         return True
 
@@ -89,6 +100,7 @@ class Stage:
         import torch
         from safetensors import SafetensorError, safe_open
 
+        self._saved = self._begun = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.checkpoint.exists():
             return 0
@@ -114,7 +126,7 @@ class Stage:
                     callback.restore(followed, about["callback"])
                 self._earlier_seconds = float(about["seconds"])
                 return int(about["step"])
-        except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise HoldfastError(
                 f"The checkpoint {self.checkpoint} does not fit this model ({error}); delete it to "
                 "start over."
@@ -131,7 +143,12 @@ class Stage:
     def save(
         self, step: int, module: nn.Module, optimizer: Optimizer, callback: Callback | None = None
     ) -> None:
-        """Write weights that learn, buffers, moments and the position as one file; then records."""
+        """Write records, then weights that learn, buffers, moments and the position as one file.
+
+        Killed between both, the next start repeats steps whose records are there, and later ones
+        count.
+        """
+        self._write_records()
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
         tensors |= {f"buffer/{name}": b for name, b in module.named_buffers()}
@@ -142,7 +159,6 @@ class Stage:
             followed, about["callback"] = callback.state()
             tensors |= {f"callback/{name}": t for name, t in followed.items()}
         save_tensors(self.checkpoint, tensors, about)
-        self._write_records()
         self._saved = time.monotonic()
 
     def finish(self, module: nn.Module, about: Mapping[str, Any]) -> None:

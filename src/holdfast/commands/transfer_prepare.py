@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,8 +49,8 @@ class TransferPlan:
     settings: TransferSettings
     classes: ClassNames
     composition: Composition
-    own: LabelledImages | None
-    unreadable: list[Path]
+    own: LabelledImages | None = None
+    unreadable: Sequence[Path] = ()
 
     @property
     def ensemble(self) -> WeightEnsemble | None:
@@ -70,7 +70,8 @@ class TransferPlan:
     @property
     def draws(self) -> bool:
         """Whether a text-to-image pipeline is needed."""
-        return self.own is None or (self.replays and self.settings.replay.folder is None)
+        drawn = self.replays and self.settings.replay.folder is None
+        return drawn or self.settings.folder is None
 
     def models(self, alpha: float) -> dict[str, float]:
         """The models that are measured, and the weight of the fine-tuned one in each."""
@@ -101,11 +102,11 @@ def plan_transfer(settings: TransferSettings) -> TransferPlan:
     for prompts in (settings.prompts, settings.head_prompts):
         if prompts is not None:
             prompts_for(classes, replace(prompts, llm_url=None))
-    own, unreadable = own_images(settings, classes)
-    plan = TransferPlan(settings, classes, composition, own, unreadable)
+    plan = TransferPlan(settings, classes, composition)
     if settings.dry_run and not plan.draws:
         raise UsageError("With --folder nothing is generated, so a dry run has nothing to measure.")
-    return plan
+    own, unreadable = own_images(settings, classes)
+    return replace(plan, own=own, unreadable=unreadable)
 
 
 def check_replay(settings: TransferSettings, composition: Composition) -> None:
