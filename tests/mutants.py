@@ -68,13 +68,10 @@ def prepare(module: str) -> Path:
         "only_mutate": [str(file.relative_to(folder)) for file in changed],
         "pytest_add_cli_args_test_selection": MODULES[module],
         "use_git_change_detection": False,
+        "timeout_constant": 60,  # seconds: a busy machine is no endless loop
     }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
     with (folder / "pyproject.toml").open("a") as file:
-        values = {True: "true", False: "false"}
-        lines = [
-            f"{key} = {values.get(value) if isinstance(value, bool) else json.dumps(value)}"
-            for key, value in settings.items()
-        ]
         file.write("\n".join(["", "[tool.mutmut]", *lines, ""]))
     return folder
 
