@@ -1,4 +1,5 @@
 import logging
+import os
 import random
 
 import numpy as np
@@ -14,8 +15,10 @@ from holdfast.data.batches import (
     epoch_order,
     sequential_batches,
 )
+from holdfast.data.decoding import CACHE_BYTES
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError
+from holdfast.files import derive_seed
 
 
 def noisy(image):
@@ -102,6 +105,50 @@ def test_workers_change_nothing(data):
     assert torch.equal(torch.get_rng_state(), states[1])
 
 
+class Where:
+    """A transform that says which process it ran in."""
+
+    def __call__(self, image):
+        return torch.full((1,), os.getpid())
+
+
+@pytest.mark.parametrize("kind", ["epochs", "steps", "once"])
+def test_workers_are_other_processes_and_begin_where_they_should(data, kind):
+    def pids(workers):
+        if kind == "once":
+            batches = sequential_batches(data, Where(), 4, workers)
+        elif kind == "steps":
+            batches = FixedStepBatches(data, Where(), 4, 3, seed=0, workers=workers)(1)
+        else:
+            batches = TrainingBatches(data, Where(), 4, 1, seed=0, workers=workers)(1)
+        found = list(batches)
+        assert len(found) == (3 if kind == "once" else 2)
+        return {int(pid) for batch in found for pid in batch.images}
+
+    assert pids(0) == {os.getpid()}
+    elsewhere = pids(64)  # no more than there are processors
+    assert os.getpid() not in elsewhere and 1 <= len(elsewhere) <= (os.cpu_count() or 1)
+    steps = [batch.indices for batch in steady(data, workers=1)(2)]
+    assert all(map(torch.equal, steps, [batch.indices for batch in steady(data)(2)]))
+
+
+def test_pictures_are_kept_in_this_process_alone(data):
+    assert batches_of(data, workers=1).decode.room == 0
+    here = batches_of(data, epochs=1)
+    assert here.decode.room == CACHE_BYTES
+    list(here())
+    assert set(here.decode.kept) == set(data.paths)
+
+
+def test_the_augmentation_is_pinned(data):
+    # A checkpoint of an older version must find the same pixels.
+    batch = next(batches_of(data)())
+    for index, image in zip(batch.indices.tolist(), batch.images, strict=True):
+        seed = derive_seed(0, "augmentation", 0, index)
+        random.seed(seed), np.random.seed(seed % 2**32), torch.manual_seed(seed)
+        assert torch.equal(image, noisy(Image.open(data.paths[index])))
+
+
 def test_the_order_is_pinned():
     # A checkpoint of an older version must find the same order.
     assert epoch_order(6, 0, 0) == (4, 2, 5, 1, 0, 3)
@@ -122,13 +169,27 @@ def test_the_next_image_stands_in_for_an_unreadable_one(data, caplog, workers):
     order[place] = order[(place + 1) % 10]
     assert indices == order
     assert source.unreadable == {bad}
-    assert caplog.text.count(str(bad)) == 1
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"Cannot read the image {bad}: ")
+    assert warning.endswith(". It is skipped.")
+
+
+def test_several_unreadable_images_in_a_row(data):
+    first, second, third = epoch_order(10, 0, 0)[:3]
+    for index in (first, second):
+        data.paths[index].write_bytes(b"")
+    source = batches_of(data, epochs=1)
+    seen = torch.cat([batch.indices for batch in source()]).tolist()
+    assert seen[:3] == [third, third, third] and len(seen) == 10
+    assert source.unreadable == {data.paths[first], data.paths[second]}
 
 
 def test_no_readable_image_is_an_error(data):
     for path in data.paths:
         path.write_bytes(b"")
-    with pytest.raises(HoldfastError, match="None of the training images"):
+    with pytest.raises(
+        HoldfastError, match="^None of the training images can be read; see those named.$"
+    ):
         next(batches_of(data)(0))
     assert list(sequential_batches(data, noisy, 4)) == []
 
@@ -145,12 +206,12 @@ def test_evaluation_keeps_the_order_and_names_what_it_skips(data, caplog, worker
     assert torch.cat([b.indices for b in seen]).tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
     red = torch.cat([b.images[:, 0, 0, 0] for b in seen]).tolist()
     assert red == [0, 2, 4, 6, 1, 3, 5, 7, 9]
-    assert str(data.paths[4]) in caplog.text
-    assert "1 of 10 images could not be read" in caplog.text
+    skipped, counted = (record.getMessage() for record in caplog.records)
+    assert str(data.paths[4]) in skipped and counted == "1 of 10 images could not be read."
 
 
-def steady(data, steps=6, batch_size=4):
-    return FixedStepBatches(data, noisy, batch_size, steps, seed=0)
+def steady(data, steps=6, batch_size=4, **options):
+    return FixedStepBatches(data, noisy, batch_size, steps, **{"seed": 0} | options)
 
 
 def test_steady_batches_run_through_the_epochs_without_a_break(data):
@@ -167,6 +228,12 @@ def test_steady_batches_resume_with_the_same_pixels(data):
         assert torch.equal(one.images, other.images)
 
 
+def test_steady_batches_depend_on_their_seed(data):
+    first, other = (next(steady(data, seed=seed)()) for seed in (0, 1))
+    assert not torch.equal(first.indices, other.indices)
+    assert len(list(steady(data)())) == len(steady(data)) == 6
+
+
 def test_a_steady_batch_is_no_larger_than_the_data(data):
     for batch in steady(data, batch_size=64)(0):
         assert sorted(batch.indices.tolist()) == list(range(10))
@@ -179,6 +246,9 @@ def test_a_replayed_batch_goes_with_each_batch_of_the_task(data):
     found = list(source(4))
     assert all_same(found, list(steady(data)(4)))
     assert all_same([batch.replay for batch in found], list(replayed(4)))
+    assert len(list(source())) == 6
+    with pytest.raises(ValueError, match="shorter"):
+        list(ContinualBatches(steady(data), FixedStepBatches(data, plain, 2, 5, seed=5))())
     alone = list(ContinualBatches(steady(data), None)(4))
     assert all_same(alone, found) and [batch.replay for batch in alone] == [None, None]
 

@@ -67,8 +67,12 @@ def test_one_spelling_of_names_that_differ_in_case_only():
 def test_coverage_and_labels_by_hand():
     prompts = ["a photo of a pug.", "a photo of a 3.", "a photo of a Pug.", "something else"]
     rows = coverage(SOURCES, prompts)
+    assert [row["source"] for row in rows] == [BASE, "pets", "digits"]
+    assert [row["names"] for row in rows] == [31, 2, 10]
     assert [row["images"] for row in rows] == [2, 2, 1]
     assert [row["names_drawn"] for row in rows] == [1, 1, 1]
     assert [row["share"] for row in rows] == [0.5, 0.5, 0.25]
+    assert coverage(SOURCES, prompts[:1])[0]["share"] == 1.0
+    assert [row["share"] for row in coverage(SOURCES, [])] == [0.0, 0.0, 0.0]
     assert images_of(SOURCES[1], prompts) == {0: 0, 2: 0}
     assert images_of(SOURCES[2], prompts) == {1: 3}
