@@ -23,9 +23,10 @@ from holdfast.averaging import (
     ValidatedAverage,
     WeightTracker,
 )
+from holdfast.commands import distill_experiment as module
 from holdfast.commands.distill_experiment import TrainingRun, measured
 from holdfast.errors import HoldfastError
-from holdfast.files import read_lines
+from holdfast.files import derive_seed, read_lines
 from holdfast.learners import HeadLearner
 from holdfast.methods import Composition, Family, Method, Phase, compose
 from holdfast.methods.base import available
@@ -161,7 +162,7 @@ def test_validation_images_that_do_not_fit_into_memory_are_rendered_again(
     kept = training.validation_images(0)
     assert kept is training.validation_images(0)
     experiment.validation.clear()
-    monkeypatch.setattr("holdfast.commands.distill_experiment.CACHE_BYTES", 100)
+    monkeypatch.setattr(module, "CACHE_BYTES", 100)
     images = [b.images for _ in range(2) for b in training.validation_images(0)]
     assert len(images) == 2 and torch.equal(images[0], images[1])
     assert torch.equal(images[0], kept[0].images)
@@ -219,6 +220,38 @@ def test_a_finished_phase_is_loaded_and_not_trained_again(experiment, tmp_path, 
     assert list(training.stages) == ["probe", "train"]
     assert again.accuracy == training.accuracy == training.stages["train"].kept.accuracy
     assert [v.step for v in training.stages["train"].validations] == [0, 2, 3]
+
+
+def test_each_phase_has_its_own_settings_seeds_and_label(tree, answers, tmp_path, monkeypatch):
+    stage = {"learning_rate": 1e-3, "per_domain": 2, "validate_every": 9}
+    experiment, _ = small_experiment(
+        tree,
+        answers,
+        align=stage | {"steps": 3},
+        train=stage | {"steps": 5},
+        checkpoint_minutes=7,
+    )
+    seen, original = [], module.fit
+
+    def watched(learner, batches, step, settings, **kept):
+        found = settings.steps, kept["seed"], batches.draws.seed, kept["label"]
+        seen.append((*found, kept["stage"].minutes))
+        original(learner, batches, step, settings, **kept)
+
+    monkeypatch.setattr(module, "fit", watched)
+    training, _ = train(experiment, tmp_path, "vl2v", sources=(1, 2), seed=4)
+    draws = [derive_seed(4, name, 1, 2) for name in ("align", "distill")]
+    assert seen == [
+        (3, derive_seed(4, "align"), draws[0], "aligning", 7),
+        (5, derive_seed(4, "distill"), draws[1], "distilling", 7),
+    ]
+    assert [s.validations[-1].step for s in training.stages.values()] == [2, 4]
+    seen.clear()
+    train(experiment, tmp_path / "lp-ft", "lp-ft", sources=(1, 2), seed=4)
+    assert [row[1:3] for row in seen] == [
+        (derive_seed(4, "probe"), draws[0]),
+        (derive_seed(4, "train"), draws[1]),
+    ]
 
 
 def test_weights_of_another_student_are_refused(tree, answers, experiment, tmp_path):
@@ -402,7 +435,7 @@ def test_an_ensemble_averages_with_the_start_of_the_last_phase(experiment, tmp_p
 def test_a_fisher_weighted_ensemble_lies_elsewhere_than_the_linear_one(
     experiment, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("holdfast.commands.distill_experiment.FISHER_IMAGES", 6)
+    monkeypatch.setattr(module, "FISHER_IMAGES", 6)
     found = []
     for merge in ("linear", "fisher", "fisher"):
         method = {"name": "regft", "ensemble": {"alpha": 0.5, "merge": merge}}

@@ -7,6 +7,7 @@ from holdfast.data.domains import DomainBatches
 from holdfast.data.teacher_batches import (
     CachedFeatures,
     FeatureBatches,
+    TaughtImages,
     ViewBatches,
     numbered,
     rounds,
@@ -109,3 +110,50 @@ def test_features_known_before_are_those_of_the_same_draws(views):
         assert torch.equal(a.teacher_images, b.teacher_images)
         assert torch.equal(a.teacher_text, b.teacher_text)
         assert torch.equal(a.labels, b.labels)
+
+
+def taught(views, ask=answer):
+    return TaughtImages(views, LABELS, ask, TEXT, Renderer(prepare))
+
+
+def test_images_come_in_their_order_in_batches_of_a_fixed_size(views, monkeypatch):
+    monkeypatch.setattr("holdfast.data.teacher_batches.CHUNK", 4)
+    places = [7, 3, 28, 0, 11, 3]
+    found = list(taught(views).images(places))
+    assert [batch.indices.tolist() for batch in found] == [[7, 3, 28, 0], [11, 3]]
+    assert torch.equal(torch.cat([batch.labels for batch in found]), LABELS[places])
+    whole = torch.stack([prepare(views.whole(i).image()) for i in places])
+    assert torch.equal(torch.cat([batch.images for batch in found]), whole)
+    second = torch.cat([batch.images for batch in taught(views).images(places, 1)])
+    expected = torch.stack([prepare(views.view(i, 1).image()) for i in places])
+    assert torch.equal(second, expected) and not torch.equal(second, whole)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_features_of_the_stored_views_by_hand(views, asks):
+    seen = []
+
+    def encode(batches, total, label):
+        seen.append((total, label))
+        return torch.cat([batch.images.mean(dim=(2, 3)) for batch in batches])
+
+    def ask(asked):
+        return answer(asked) / 2**16
+
+    found = taught(views, ask).features([4, 9], 3, encode, asks, "photo")
+    assert seen == [(2, f"features of photo, view {n} of 3") for n in (1, 2, 3)]
+    assert found.indices.tolist() == [4, 9] and found.features.shape == (3, 2, 3)
+    for number, row in enumerate(rounds(views, [4, 9], 3)):
+        pixels = torch.stack([prepare(view.image()) for view in row])
+        torch.testing.assert_close(found.features[number], pixels.mean(dim=(2, 3)))
+        if asks:
+            torch.testing.assert_close(found.answers[number], ask(row).half())
+    assert (found.answers is None) is not asks
+
+
+def test_batches_ask_the_teacher_only_where_it_is_wanted(views):
+    draws = DomainBatches(GROUPS, 3, 2, 2, seed=1)
+    asked = next(taught(views).batches(draws, True)(0))
+    silent = next(taught(views).batches(draws, False)(0))
+    assert asked.teacher_images is not None and silent.teacher_images is None
+    assert torch.equal(asked.images, silent.images)
