@@ -117,11 +117,14 @@ class TrainingRun:
         """
         experiment = self.experiment
         tower, learner = self.new_learner(composition)
-        original = initial = averaging.copied(learner.state_dict())
+
+        def snapshot() -> dict[str, Tensor]:
+            return {name: tensor.clone() for name, tensor in learner.state_dict().items()}
+
+        original = initial = snapshot()
         memory = Memory(initial=lambda: initial)
         for phase in phases_of(composition.method, self.settings.student):
-            if self.stages:
-                original = averaging.copied(learner.state_dict())
+            original = snapshot()
             self.train_phase(phase, composition, learner, memory)
         ensembles: list[WeightEnsemble] = composition.of(WeightEnsemble)
         for ensemble in ensembles:
@@ -131,9 +134,9 @@ class TrainingRun:
                 places = [index for domain in self.sources for index in self.split(domain)[1]]
                 some = experiment.taught.images(evenly(places, FISHER_IMAGES))
                 images = [image[None] for batch in some for image in batch.images]
-            tuned = averaging.copied(learner.state_dict())
             fisher = label_information(learner, images, self.seed)
-            learner.load_state_dict(ensemble.merging(original, tuned, fisher)(ensemble.alpha))
+            merged = ensemble.merging(original, snapshot(), fisher)(ensemble.alpha)
+            learner.load_state_dict(merged)
             self.accuracy = self.validator(learner)().accuracy
         return Classifier(tower, learner.head, experiment.domains.images.classes).eval()
 
