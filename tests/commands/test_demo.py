@@ -1,4 +1,4 @@
-"""What `holdfast demo` asks of the verbs; the verbs themselves have tests of their own."""
+"""What `holdfast demo` asks of the commands; the commands themselves have tests of their own."""
 
 import importlib
 from dataclasses import replace
@@ -6,51 +6,61 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import cli
+from holdfast import cli_output
+from holdfast.builtin import STREAMS, datasets
+from holdfast.commands import demo as module
+from holdfast.commands.distill import distill
+from holdfast.commands.distill_plan import plan_trials
+from holdfast.commands.settings import DemoSettings
 from holdfast.data.domains import scan_domains
 from holdfast.data.streams import read_stream
-from holdfast.pocket.world import STYLES
-from holdfast.settings import DemoSettings
-from holdfast.verbs.distill.run import distill
-from holdfast.verbs.distill.trials import plan_trials
-
-demo = importlib.import_module("holdfast.verbs.demo")  # the package has a function of that name
 
 
-def kept(settings):
-    """Stands for a verb: the settings it would have got."""
-    return {"settings": settings}
+@pytest.fixture
+def asked(monkeypatch):
+    """The settings that a command would get."""
+    found = []
+    for what in module.ORDINARY:
+        monkeypatch.setitem(module.ORDINARY, what, lambda settings: found.append(settings) or 7)
+    return found
 
 
-def test_the_folder_names_the_method(monkeypatch, tmp_path):
+def test_the_folder_names_the_method(asked, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "continual_run", kept)
-    settings, found = demo.demo(DemoSettings("continual"))
+    settings, found = module.demo(DemoSettings("continual"))
     assert settings.out == Path("runs/demo-continual/run")
-    assert found == {"settings": settings}
-    settings, _ = demo.demo(DemoSettings("continual", tmp_path / "elsewhere", seed=7))
+    assert (found, asked) == (7, [settings])
+    settings, _ = module.demo(DemoSettings("continual", tmp_path / "elsewhere", seed=7))
     assert (settings.out, settings.seed) == (tmp_path / "elsewhere" / "run", 7)
 
 
-def test_the_stream_of_the_demo_is_all_of_pocket(monkeypatch, tmp_path):
-    monkeypatch.setattr(demo, "continual_run", kept)
-    settings, _ = demo.demo(DemoSettings("continual", tmp_path))
+def test_the_stream_of_the_demo_is_all_of_pocket(asked, tmp_path):
+    settings, _ = module.demo(DemoSettings("continual", tmp_path))
     tasks = read_stream(settings.stream)
-    assert [task.name for task in tasks] == ["letters", "textures", "digits", "shapes", "things"]
-    assert {task.per_class for task in tasks} == {demo.PICTURES}
+    assert [f"pocket:{task.name}" for task in tasks] == [
+        f"pocket:{name}" for name in STREAMS["pocket"]
+    ]
+    assert {task.per_class for task in tasks} == {module.PICTURES}
     assert (settings.model, settings.generator) == ("pocket", "pocket")
 
 
-def test_the_student_of_the_demo_never_sees_one_style(monkeypatch, tmp_path):
-    """The verb itself plans it: what there is to ask about, and nothing of the held-out style."""
-    monkeypatch.setattr(demo, "THINGS", 5)
-    monkeypatch.setattr(demo, "distill", kept)
-    settings, _ = demo.demo(DemoSettings("distill", tmp_path))
+def test_names_become_a_classifier_of_real_digits(asked, tmp_path):
+    settings, _ = module.demo(DemoSettings("transfer", tmp_path))
+    assert settings.names == [str(settings.evaluate / "classes.json")]
+    assert len(list(settings.evaluate.glob("*/*.png"))) == 1797
+    assert (settings.model, settings.generator) == ("pocket", "pocket")
+
+
+def test_the_student_of_the_demo_never_sees_one_style(asked, monkeypatch, tmp_path):
+    """The command itself plans it: what to ask about, and nothing of the held-out style."""
+    monkeypatch.setattr(module, "THINGS", 5)
+    settings, _ = module.demo(DemoSettings("distill", tmp_path))
     domains = scan_domains(settings.data)
-    assert set(domains.names) == set(STYLES)
+    styles = {name.partition("/")[2] for name in datasets() if name.startswith("pocket:things/")}
+    assert set(domains.names) == styles
     assert [len(domains.indices(number)) for number in range(5)] == [120] * 5
     [trial] = plan_trials(settings, domains)
-    assert domains.names[trial.held_out] == demo.UNSEEN
+    assert domains.names[trial.held_out] == module.UNSEEN
     plan = distill(replace(settings, dry_run=True))
     training = 4 * 96  # four styles without the fifth that is held back
     assert plan.images == settings.views * training + 4 * 24 + 120
@@ -61,8 +71,19 @@ def test_the_student_of_the_demo_never_sees_one_style(monkeypatch, tmp_path):
     ("what", "printer"),
     [("transfer", "transfer"), ("distill", "distilled"), ("continual", "stream")],
 )
-def test_the_demo_ends_as_its_verb_does(what, printer, monkeypatch):
+def test_the_demo_ends_as_its_command_does(what, printer, monkeypatch):
     shown = []
-    monkeypatch.setattr(cli, f"show_{printer}", lambda *given: shown.append(given))
-    cli.show_demo(DemoSettings(what), "settings", "result")
+    monkeypatch.setattr(cli_output, f"show_{printer}", lambda *given: shown.append(given))
+    cli_output.show_demo(DemoSettings(what), ("settings", "result"))
     assert shown == [("settings", "result")]
+
+
+def test_each_command_of_the_demo_is_the_ordinary_one():
+    for what, place in (
+        ("transfer", "transfer:transfer"),
+        ("distill", "distill:distill"),
+        ("continual", "continual_run:run_stream"),
+    ):
+        name, function = place.split(":")
+        ordinary = importlib.import_module(f"holdfast.commands.{name}")
+        assert module.ORDINARY[what] is getattr(ordinary, function)

@@ -43,7 +43,7 @@ def demo(settings: DemoSettings) -> tuple[Any, Any]:
     """
     suffix = "" if settings.what == "transfer" else f"-{settings.what}"
     chosen = DEMOS[settings.what](settings, settings.out or Path(f"runs/demo{suffix}"))
-    return chosen, COMMANDS[settings.what](chosen)
+    return chosen, ORDINARY[settings.what](chosen)
 
 
 def demo_transfer(settings: DemoSettings, out: Path) -> TransferSettings:
@@ -125,7 +125,7 @@ DEMOS: dict[str, Callable[[DemoSettings, Path], Any]] = {
     "distill": demo_distill,
     "continual": demo_continual,
 }
-COMMANDS: dict[str, Callable[[Any], Any]] = {
+ORDINARY: dict[str, Callable[[Any], Any]] = {
     "transfer": transfer,
     "distill": distill,
     "continual": run_stream,
