@@ -18,6 +18,7 @@ from holdfast.report import formats
         (formats.number(14.92), "14.9"),
         (formats.number(12345.6), "12,346"),
         (formats.number(0.00012), "0.00012"),
+        (formats.number(0.00001), "1e\u22125"),
         (formats.number(0), "0"),
         (formats.large(149620737), "149.6\u00a0M"),
         (formats.duration(59.96), "1\u00a0min"),

@@ -287,7 +287,7 @@ class AddPage(ReportPage[AddResult]):
     def accounting(self) -> list[Block]:
         """What the task was learnt with, and what that took."""
         step = self.result.step
-        return [Tiles(cost_tiles(step.costs)), *step_table([step])]
+        return [Tiles(cost_tiles(step.costs)), *step_table([step], images=True)]
 
 
 def _numbers(found: TaskScores) -> list[str | Cell]:

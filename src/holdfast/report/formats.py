@@ -26,7 +26,9 @@ def number(value: float | None) -> str:
         return f"{value:,.0f}"
     if abs(value) >= 10:
         return f"{value:.1f}"
-    return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2g}"
+    if abs(value) >= 0.001:
+        return f"{value:.3f}"
+    return f"{value:.2g}".replace("e-0", "e-").replace("-", "\u2212")
 
 
 def large(value: int | None) -> str:

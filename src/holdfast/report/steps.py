@@ -130,24 +130,30 @@ def step_curves(steps: Sequence[StepResult]) -> list[Block]:
     return [*([Paragraph(lead, "lead")] if len(steps) > 1 else []), Figures(figures)]
 
 
-def step_table(steps: Sequence[StepResult]) -> list[Block]:
-    """What each task was learnt from, with which settings, and how long that took."""
+def step_table(steps: Sequence[StepResult], images: bool = False) -> list[Block]:
+    """With which settings each task was learnt, and how long that took.
+
+    images: whether classes and images are not told elsewhere.
+    """
     if not steps:
         return []
     rows = []
     for step in steps:
-        images = ", ".join(f"{count:,} {split}" for split, count in step.images.items())
         peak = max((record.learning_rate for record in step.training), default=None)
         times = (
             step.costs.generation_seconds,
             step.costs.training_seconds,
             step.costs.gate_seconds,
         )
-        cells = [f"{step.position + 1}", f"{step.classes:,}", images, f"{_length(step):,}"]
-        cells += [number(peak), *map(duration, times), f"{step.seed}"]
-        rows.append(Row(step.task, cells, tag="captions" if step.captions else ""))
-    columns = [Column("Learnt"), Column("Place in the stream"), Column("Classes")]
-    columns += [Column("Images", "words"), Column("Steps"), Column("Highest learning rate")]
+        cells = [f"{step.position + 1}", f"{_length(step):,}", number(peak), *map(duration, times)]
+        if images:
+            splits = ", ".join(f"{count:,} {split}" for split, count in step.images.items())
+            cells = [f"{step.classes:,}", splits, *cells]
+        rows.append(
+            Row(step.task, [*cells, f"{step.seed}"], tag="captions" if step.captions else "")
+        )
+    columns = [Column("Learnt"), *([Column("Classes"), Column("Images", "words")] * images)]
+    columns += [Column("Place in the stream"), Column("Steps"), Column("Highest learning rate")]
     columns += [Column("Drawing images"), Column("Training"), Column("The gate"), Column("Seed")]
     blocks: list[Block] = [Table("Tasks that were learnt", columns, rows)]
     settings = [dict(flat(step.train)) for step in steps]
