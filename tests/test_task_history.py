@@ -64,7 +64,8 @@ def test_adding_leaves_the_old_folder_whole(saved, clip):
     with torch.no_grad():
         clip.model.visual.proj.add_(1)
     two = saved.with_name("two")
-    task_history.save(clip, task_history.read_history(saved).with_task(learnt("cars", "van", "bus")), two)
+    known = task_history.read_history(saved)
+    task_history.save(clip, known.with_task(learnt("cars", "van", "bus")), two)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
     first, second = task_history.read_history(two).tasks
     assert first == task_history.read_history(saved).tasks[0]
