@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.test_cli import error_of
 
 import holdfast
+from holdfast import stages
 from holdfast.cli import main
 
 WORDS = ["red thing", "green thing", "blue thing"]
@@ -419,3 +420,185 @@ def test_pocket_is_chosen_by_name(tmp_path):
     lines = (run / "generated" / "manifest.jsonl").read_text().splitlines()
     assert {json.loads(line)["generator"] for line in lines} == {"diffusion"}
     assert {json.loads(line)["width"] for line in lines} == {32}
+
+
+# Methods and anchors
+
+
+def result_of(run):
+    return json.loads((run / "result.json").read_text())
+
+
+def tower_of(run):
+    weights = load_file(run / "model" / "open_clip_model.safetensors")
+    return {name: tensor for name, tensor in weights.items() if name.startswith("visual.")}
+
+
+def far(one, other):
+    """How far two sets of weights lie apart."""
+    return sum((one[name] - other[name]).square().sum().item() for name in one) ** 0.5
+
+
+@pytest.fixture
+def replay(tmp_path):
+    """Options of replayed images that take a second to draw."""
+    names = tmp_path / "base.txt"
+    names.write_text("cat\ndog\nhorse\n")
+    return [
+        *("--replay.base", str(names), "--replay.images", "8", "--replay.steps", "2"),
+        *("--replay.batch_size", "8", "--train.replay_batch_size", "5"),
+    ]
+
+
+def test_a_method_without_ensemble_ends_with_the_fine_tuned_weights(options, pictures, tmp_path):
+    plain = tmp_path / "plain"
+    assert transfer(options, "--method", "finetune", "--evaluate", pictures, "--out", plain) == 0
+    result = result_of(plain)
+    assert result["alpha"]["chosen"] == 1 and "no weight ensemble" in result["alpha"]["why"]
+    assert set(result["scores"]) == {"zero-shot", "fine-tuned"}
+    assert set(result["training"][0]["losses"]) == {"cross_entropy"}
+    assert (result["method"], result["method_title"]) == ("finetune", "Fine-tuning")
+    kept, saved = load_file(plain / "train.safetensors"), tower_of(plain)
+    assert all((kept[name] == tensor).all() for name, tensor in saved.items())
+
+
+def test_wise_ft_is_plain_fine_tuning_with_an_ensemble(options, tmp_path):
+    """... whose alpha may change without training again."""
+    wise, added = tmp_path / "wise", tmp_path / "added"
+    assert transfer(options, "--method", "wise-ft", "--out", wise) == 0
+    more = ["--method", "finetune", "--anchors", "weight-ensemble:alpha=0.5", "--out", added]
+    assert transfer(options, *more) == 0
+    assert far(tower_of(wise), tower_of(added)) == 0
+    before = (wise / "train.safetensors").stat().st_mtime_ns
+    assert transfer(options, "--method", "wise-ft", "--alpha", "0.2", "--out", wise) == 0
+    assert (wise / "train.safetensors").stat().st_mtime_ns == before
+    assert result_of(wise)["alpha"]["chosen"] == 0.2
+    assert far(tower_of(wise), tower_of(added)) > 0
+
+
+def test_l2_stays_closer_to_the_original_than_plain_fine_tuning(options, clip_folder, tmp_path):
+    original = load_file(clip_folder / "open_clip_model.safetensors")
+    distance = {}
+    for method in ("finetune", "l2"):
+        more = ["--strength", "50"] if method == "l2" else []
+        assert transfer(options, "--method", method, *more, "--out", tmp_path / method) == 0
+        distance[method] = far(tower_of(tmp_path / method), original)
+    assert 0 < distance["l2"] < 0.9 * distance["finetune"]
+    losses = result_of(tmp_path / "l2")["training"][-1]["losses"]
+    assert set(losses) == {"consolidation", "cross_entropy"} and losses["consolidation"] > 0
+
+
+@pytest.mark.parametrize(
+    ("anchors", "losses"),
+    [
+        ("consolidation:importance=uniform", {"consolidation"}),
+        ("alignment", {"alignment_image", "alignment_text"}),
+        ("replay-distillation", {"distillation_image", "distillation_text"}),
+        ("replay-distillation:directions=image:loss=features", {"distillation_image"}),
+        (
+            "replay-distillation,consolidation",
+            {"distillation_image", "distillation_text", "consolidation"},
+        ),
+        (
+            "alignment,consolidation:importance=static:toward=initial",
+            {"alignment_image", "alignment_text", "consolidation"},
+        ),
+        (
+            "replay-distillation:over=all:directions=image:images=task,alignment:weight=0",
+            {"distillation_image"},
+        ),
+        ("iterate-average:every=2", set()),
+    ],
+)
+def test_any_anchor_joins_the_method(anchors, losses, options, replay, tmp_path):
+    run, plain = tmp_path / "run", tmp_path / "plain"
+    assert transfer([*options, *replay], "--anchors", anchors, "--out", run) == 0
+    found = result_of(run)["training"]
+    own = {"cross_entropy", "variance", "covariance"}
+    assert all(set(step["losses"]) == own | losses for step in found)
+    drawn = bool(losses - {"consolidation"}) and "images=task" not in anchors
+    assert (run / "replay").exists() == drawn
+    if drawn:
+        lines = (run / "replay" / "manifest.jsonl").read_text().splitlines()
+        assert len(lines) == 8 and any("a photo of a cat." in line for line in lines)
+    assert transfer(options, "--out", plain) == 0
+    assert far(tower_of(run), tower_of(plain)) > 0
+
+
+def test_an_anchor_without_weight_changes_nothing(options, tmp_path):
+    run, plain = tmp_path / "run", tmp_path / "plain"
+    assert transfer(options, "--anchors", "alignment:weight=0", "--out", run) == 0
+    assert transfer(options, "--out", plain) == 0
+    assert far(tower_of(run), tower_of(plain)) == 0 and not (run / "replay").exists()
+
+
+def test_an_average_of_iterates_lies_between_its_ends(options, clip_folder, tmp_path):
+    """Of the weights before the training, after each of the six steps, and the last."""
+    more = ["--method", "finetune", "--anchors", "iterate-average:every=1"]
+    assert transfer(options, *more, "--out", tmp_path / "mean") == 0
+    assert transfer(options, "--method", "finetune", "--out", tmp_path / "last") == 0
+    original = load_file(clip_folder / "open_clip_model.safetensors")
+    last, mean = (tower_of(tmp_path / name) for name in ("last", "mean"))
+    assert 0.2 * far(last, original) < far(mean, original) < 0.9 * far(last, original)
+
+
+def test_replayed_images_may_be_the_users_own(options, pictures, tmp_path, capsys):
+    folder, run = tmp_path / "pairs", tmp_path / "run"
+    folder.mkdir()
+    for number, file in enumerate(sorted(pictures.rglob("*.png"))[::3]):
+        shutil.copy(file, folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"picture {number % 4}")
+    more = ["--anchors", "replay-distillation", "--replay.folder", folder, "--out", run]
+    assert transfer(options, *more) == 0
+    assert not (run / "replay").exists()
+    capsys.readouterr()
+    (folder / "0.txt").write_text("another picture")
+    code, line = error_of(capsys, "transfer", *WORDS, *options, *more)
+    assert code == 2 and "with other replayed images" in line
+
+
+def test_a_run_with_replay_goes_on_where_it_stopped(options, replay, tmp_path, monkeypatch):
+    more = [*replay, "--anchors", "replay-distillation,consolidation"]
+    more += ["--train.checkpoint_minutes", "0"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert transfer(options, *more, "--out", whole) == 0
+    save = stages.Stage.save
+
+    def interrupted(stage, step, *rest):
+        save(stage, step, *rest)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.Stage, "save", interrupted)
+        assert transfer(options, *more, "--out", stopped) == 130
+    images = sorted((stopped / "replay").rglob("*.png"))
+    before = [path.stat().st_mtime_ns for path in images]
+    assert transfer(options, *more, "--out", stopped) == 0
+    assert far(tower_of(whole), tower_of(stopped)) == 0
+    assert [path.stat().st_mtime_ns for path in images] == before and len(images) == 8
+    assert result_of(whole)["training"] == result_of(stopped)["training"]
+
+
+def test_the_fisher_information_leaves_what_learns_as_it_was(options, replay, tmp_path):
+    """Measuring it needs gradients of all weights; the text tower must not learn afterwards."""
+    more = ["--anchors", "consolidation:importance=static", "--method", "finetune"]
+    assert transfer([*options, *replay], *more, "--out", tmp_path / "run") == 0
+    kept = load_file(tmp_path / "run" / "train.safetensors")
+    assert all(name.startswith(("visual.", "head.")) for name in kept)
+    losses = [step["losses"] for step in result_of(tmp_path / "run")["training"]]
+    assert losses[0]["consolidation"] == 0 < losses[-1]["consolidation"]
+
+
+def test_anchors_that_cannot_be_met_are_one_sentence(capsys, options, tmp_path):
+    for words, sentence in (
+        (["--anchors", "teacher-embeddings"], "needs a teacher's embeddings of the images, which"),
+        (["--anchors", "consolidation"], "adaptive importance"),
+        (["--anchors", "alignment", "--train.trainable", "head"], "leave one of them out"),
+        (["--method", "gift"], "'gift' is not for transfer; give one of finetune, l2, regft"),
+    ):
+        code, line = error_of(
+            capsys, "transfer", *WORDS, *options, *words, "--out", tmp_path / "run"
+        )
+        assert code == 2 and sentence in line, line
+    assert not (tmp_path / "run").exists()
