@@ -110,6 +110,16 @@ def test_features_known_before_are_those_of_the_same_draws(views):
         assert torch.equal(a.teacher_images, b.teacher_images)
         assert torch.equal(a.teacher_text, b.teacher_text)
         assert torch.equal(a.labels, b.labels)
+        assert torch.equal(a.indices, b.indices)
+
+
+def test_features_without_a_teacher_have_no_answers(views):
+    known = [
+        CachedFeatures(torch.tensor(group), torch.randn(2, len(group), 5), None) for group in GROUPS
+    ]
+    draws = DomainBatches(GROUPS, 3, 2, 2, seed=1)
+    for batch in FeatureBatches(draws, known, TEXT, LABELS)():
+        assert batch.teacher_images is None and batch.images.shape == (6, 5)
 
 
 def taught(views, ask=answer):
