@@ -602,3 +602,22 @@ def test_anchors_that_cannot_be_met_are_one_sentence(capsys, options, tmp_path):
         )
         assert code == 2 and sentence in line, line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_last_batch_of_one_image_trains(options, tmp_path):
+    """12 images in batches of 11: one image has no variance."""
+    assert transfer(options, "--train.batch_size", "11", "--out", tmp_path / "run") == 0
+    steps = [step["losses"] for step in result_of(tmp_path / "run")["training"]]
+    assert [losses["variance"] > 0 for losses in steps] == [True, False, True, False]
+
+
+def test_training_learns_and_is_a_function_of_the_seed(options, pictures, tmp_path):
+    more = ["--folder", pictures, "--train.epochs", "8", "--train.batch_size", "8"]
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert transfer(options, *more, "--seed", seed, "--out", tmp_path / name) == 0
+    losses = [s["losses"]["cross_entropy"] for s in result_of(tmp_path / "a")["training"]]
+    assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
+    first, same, other = (tower_of(tmp_path / name) for name in "abc")
+    assert far(first, same) == 0 < far(first, other)
+    rates = [step["learning_rate"] for step in result_of(tmp_path / "a")["training"]]
+    assert rates.index(max(rates)) == 32 // 5 - 1  # the warmup is at most a fifth of the steps
