@@ -15,9 +15,20 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "holdfast"
 # Each room imports only those before it.
 FLOW = (
-    *("errors", "files", "progress", "settings", "lazy", "device", "losses", "weights"),
-    *("averaging", "results", "metrics", "stages", "report", "runs", "names", "prompts", "builtin"),
-    *("generation", "data", "models", "task_history", "teachers", "anchors", "methods"),
+    *("errors", "files", "progress", "signals", "settings", "lazy", "device", "tensor_files"),
+    *("losses", "weights", "averaging", "results", "metrics", "stages", "report", "runs"),
+    *(
+        "names",
+        "prompts",
+        "builtin",
+        "generation",
+        "data",
+        "models",
+        "task_history",
+        "teachers",
+        "anchors",
+        "methods",
+    ),
     *("evaluation", "learners", "replay", "train", "memory", "pocket", "commands", "cli"),
 )
 BEGIN, END = "<!-- made by docs/architecture.py -->", "<!-- end -->"

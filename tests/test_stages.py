@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from contextlib import suppress
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from holdfast import stages
+from holdfast import stages, tensor_files
 from holdfast.averaging import PeriodicAverage
 from holdfast.errors import HoldfastError
 from holdfast.files import read_lines
@@ -18,7 +20,7 @@ from holdfast.stages import Stage
 from holdfast.train import fit
 
 STEPS = 12
-RATE = Optimisation(learning_rate=0.01, warmup_steps=2)
+RATE = Optimisation(learning_rate=0.01, warmup_steps=2, batch_statistics="learn")
 
 
 class Batches:
@@ -46,17 +48,38 @@ def small():
     return model
 
 
-def train(folder, stop_at=None, minutes=0.0, callback=None, model=None):
-    """(model, stage) after a training; stop_at: the step after which it is killed."""
+def train(
+    folder,
+    stop_at=None,
+    minutes=0.0,
+    callback=None,
+    model=None,
+    signal_at=None,
+    number=None,
+    broken_at=None,
+    what=None,
+):
+    """(model, stage) after a training.
+
+    stop_at: the step after which it is killed; signal_at: the one in which it gets a signal;
+    broken_at: the one whose loss or gradient is not finite.
+    """
     model = model or small()
     stage = Stage(folder, "train", minutes)
+    broken = torch.randn(6, 4, generator=torch.Generator().manual_seed(broken_at or 0))
 
     def objective(module, batch):
-        yield {"square": module(batch).square().mean(), "size": 0.01 * module[0].weight.norm()}
+        terms = {"square": module(batch).square().mean(), "size": 0.01 * module[0].weight.norm()}
+        if broken_at is not None and torch.equal(batch, broken):
+            bad = {"loss": torch.tensor(torch.nan), "gradient": (0 * module[0].weight).sum().sqrt()}
+            terms["bad"] = bad[what]
+        yield terms
 
     def after_step(step, _):
         if step == stop_at:
             raise Stopped
+        if step == signal_at:
+            os.kill(os.getpid(), number)
 
     with suppress(Stopped):
         fit(
@@ -150,7 +173,7 @@ def test_a_checkpoint_never_lacks_the_records_before_it(tmp_path, monkeypatch):
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "save_tensors", killed)
+        patch.setattr(tensor_files, "write_tensors", killed)
         train(tmp_path)
     assert [line["step"] for line in read_lines(tmp_path / "train.jsonl")] == [0, 1, 2, 3, 4, 5]
     _, stage = train(tmp_path)
@@ -218,17 +241,69 @@ def test_checkpoints_are_as_far_apart_as_asked_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
-def test_a_broken_file_is_one_sentence(content, tmp_path):
-    _, stopped = train(tmp_path, stop_at=4)
-    good = stopped.checkpoint.read_bytes()
+def test_a_broken_checkpoint_has_another_before_it(content, tmp_path, caplog):
+    whole, _ = train(tmp_path / "whole")
+    _, stopped = train(tmp_path / "run", stop_at=5)
     stopped.checkpoint.write_bytes(content)
-    with pytest.raises(HoldfastError, match=r"checkpoint.safetensors does not fit.*delete it"):
-        train(tmp_path)
-    stopped.checkpoint.write_bytes(good)
-    _, stage = train(tmp_path)
+    model, stage = train(tmp_path / "run")
+    assert_same(model, whole)
+    assert (
+        "train.checkpoint.safetensors" in caplog.text and "the checkpoint before it" in caplog.text
+    )
     stage.weights.write_bytes(content)
-    with pytest.raises(HoldfastError, match=r"train.safetensors cannot be read .*; delete them"):
+    with pytest.raises(HoldfastError, match=r"train\.safetensors .*Delete it to train again"):
+        train(tmp_path / "run")
+    _, stopped = train(tmp_path / "both", stop_at=5)
+    stopped.checkpoint.write_bytes(content)
+    stopped.previous.write_bytes(content)
+    with pytest.raises(HoldfastError, match=r"checkpoint-before.*Delete it to start over"):
+        train(tmp_path / "both")
+
+
+def test_one_flipped_bit_of_a_checkpoint_is_noticed(tmp_path, caplog):
+    whole, _ = train(tmp_path / "whole")
+    _, stopped = train(tmp_path / "run", stop_at=5)
+    content = bytearray(stopped.checkpoint.read_bytes())
+    content[-3] ^= 1
+    stopped.checkpoint.write_bytes(bytes(content))
+    model, _ = train(tmp_path / "run")
+    assert_same(model, whole)
+    assert "is damaged" in caplog.text
+
+
+def test_a_save_that_fails_leaves_a_checkpoint(tmp_path, monkeypatch):
+    _, stopped = train(tmp_path, stop_at=5)
+
+    def full(*_):
+        raise HoldfastError("Cannot write it: No space left on device.")
+
+    with monkeypatch.context() as patch, pytest.raises(HoldfastError, match="No space left"):
+        patch.setattr(tensor_files, "write_tensors", full)
         train(tmp_path)
+    assert stopped.previous.exists() and not stopped.checkpoint.exists()
+    model, _ = train(tmp_path)
+    assert_same(model, train(tmp_path / "whole")[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_ends_the_step_and_saves(tmp_path, number):
+    whole, _ = train(tmp_path / "whole")
+    kind = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with pytest.raises(kind):
+        train(tmp_path / "run", signal_at=5, number=number, minutes=60)
+    assert len(read_lines(tmp_path / "run" / "train.jsonl")) == 6  # no step is lost
+    model, stage = train(tmp_path / "run", minutes=60)
+    assert_same(model, whole)
+    assert [point.step for point in stage.curve()] == list(range(STEPS))
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_value_that_is_not_finite_stops_it_with_the_weights_before(tmp_path, what):
+    """A loss without a graph would move the optimiser; its gradient is finite."""
+    with pytest.raises(HoldfastError, match=f"The {what} of step 5 "):
+        train(tmp_path / "run", broken_at=5, what=what, minutes=60)
+    model, _ = train(tmp_path / "run", minutes=60)
+    assert_same(model, train(tmp_path / "whole")[0])
 
 
 def test_weights_of_another_model_are_one_sentence(tmp_path):

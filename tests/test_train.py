@@ -7,6 +7,7 @@ from torch import nn
 
 from holdfast.errors import HoldfastError
 from holdfast.settings import Optimisation
+from holdfast.stages import Stage
 from holdfast.train import fit, learning_rate
 
 SETTINGS = Optimisation(learning_rate=0.1, warmup_steps=2, weight_decay=0.01)
@@ -63,7 +64,7 @@ def test_fit_equals_a_loop_written_out():
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
 
 
-def test_losses_yielded_apart_add_up_and_gradients_can_be_read_in_between():
+def test_losses_yielded_apart_add_up_and_gradients_can_be_read_in_between(tmp_path):
     seen = []
 
     def apart(module, batch):
@@ -77,13 +78,14 @@ def test_losses_yielded_apart_add_up_and_gradients_can_be_read_in_between():
         yield {"first": z.square().mean(), "second": z.abs().mean()}
 
     a, b = model(), model()
-    records = []
-    fit(a, Steps(3), apart, SETTINGS, record=records.append)
+    stage = Stage(tmp_path, "train")
+    fit(a, Steps(3), apart, SETTINGS, stage=stage)
     fit(b, Steps(3), together, SETTINGS)
     torch.testing.assert_close(a.state_dict(), b.state_dict())
     assert not torch.equal(seen[0], seen[1])
-    assert set(records[0]["losses"]) == {"first", "second"}
-    assert [r["step"] for r in records] == [0, 1, 2]
+    records = stage.curve()
+    assert set(records[0].losses) == {"first", "second"}
+    assert [record.step for record in records] == [0, 1, 2]
 
 
 def test_what_is_frozen_stays():
@@ -109,13 +111,15 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, after, optimizer):
         if step == after:
             raise KilledError
 
-    checkpoint = tmp_path / "checkpoint.safetensors"
-    work = {"seed": 5, "checkpoint": checkpoint, "checkpoint_minutes": 0}
+    def stage():
+        return Stage(tmp_path, "train", minutes=0)
+
     with pytest.raises(KilledError):
-        fit(resumed, Steps(7), squares, settings, after_step=kill, **work)
+        fit(resumed, Steps(7), squares, settings, seed=5, stage=stage(), after_step=kill)
     again = model()
     steps = []
-    fit(again, Steps(7), squares, settings, after_step=lambda s, _: steps.append(s), **work)
+    note = lambda step, _: steps.append(step)  # noqa: E731
+    fit(again, Steps(7), squares, settings, seed=5, stage=stage(), after_step=note)
     assert steps == list(
         range(after, 7)
     )  # the step that was killed before its checkpoint is redone
@@ -132,14 +136,22 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_move():
     assert all(torch.equal(module.state_dict()[k], v) for k, v in before.items())
 
 
-def test_a_checkpoint_of_another_model_is_refused_in_one_sentence(tmp_path):
-    path = tmp_path / "c.safetensors"
-    fit(model(), Steps(2), squares, SETTINGS, checkpoint=path, checkpoint_minutes=0)
-    with pytest.raises(HoldfastError, match="does not fit this model"):
-        fit(nn.Linear(3, 5), Steps(2), squares, SETTINGS, checkpoint=path)
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(HoldfastError, match="delete it"):
-        fit(model(), Steps(2), squares, SETTINGS, checkpoint=path)
+@pytest.mark.parametrize("choice", ["keep", "learn"])
+def test_statistics_of_batch_normalisation(choice):
+    """Kept, they stay as they are, also where their layer learns and the rate is tiny."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2), nn.BatchNorm1d(2))
+    module[3].requires_grad_(False)
+
+    def objective(m, x):
+        yield {"l": m(x).square().mean()}
+
+    before = [norm.running_mean.clone() for norm in (module[1], module[3])]
+    settings = replace(SETTINGS, learning_rate=1e-12, batch_statistics=choice)
+    weight = module[1].weight.clone()
+    fit(module, Steps(5), objective, settings)
+    moved = [not torch.equal(b, n.running_mean) for b, n in zip(before, module[1::2], strict=True)]
+    assert moved == [choice == "learn", False]  # of what does not learn nothing moves
+    assert module[1].weight.requires_grad and not torch.equal(weight, torch.zeros(4))
 
 
 def test_bf16_autocast_keeps_float32_weights():

@@ -41,3 +41,13 @@ def attention(device: torch.device) -> AbstractContextManager[Any]:
     device: of the model; on other devices the context changes nothing.
     """
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The forward pass in a precision: `fp32`, `bf16`, or `auto`, bf16 on a CUDA GPU.
+
+    What is compared with each other must be computed in the same one: the difference of two
+    precisions would be taken for one of two models.
+    """
+    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)

@@ -14,6 +14,10 @@ class UsageError(HoldfastError):
     """The request itself is wrong (names, settings, options). Exit code 2."""
 
 
+class DamagedFile(HoldfastError):  # noqa: N818 - reads better where it is caught
+    """A file that is not what was written. Exit code 1."""
+
+
 def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
     """A hint for a message: " (did you mean a, b?)" with the entries closest to a word, or "".
 

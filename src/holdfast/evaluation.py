@@ -13,6 +13,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from holdfast.data.batches import Batch, ImageDataset, sequential_batches
 from holdfast.data.streams import Task
+from holdfast.device import autocast
 from holdfast.errors import HoldfastError
 from holdfast.metrics import CALIBRATION_BINS, check_finite
 from holdfast.models.classifier import Classifier
@@ -21,6 +22,7 @@ from holdfast.models.text import class_means, encode_text, image_features
 from holdfast.names import comparable
 from holdfast.progress import progress
 from holdfast.results import TaskScores
+from holdfast.settings import Precision
 
 BATCH = 128  # images at once where nothing learns
 BLOCK = 1024  # images whose similarities with all classes are in memory at once
@@ -50,6 +52,7 @@ def forward(
     total: int = 0,
     label: str = "",
     chunk_bytes: int = 0,
+    precision: Precision = "fp32",
 ) -> Outputs:
     """Send each image through several passes, decoding and preprocessing it once.
 
@@ -58,6 +61,7 @@ def forward(
     batches: preprocessed images, as `sequential_batches` gives them.
     total: number of images, for the progress bar called `label`; without a label there is none.
     chunk_bytes: preprocessed images that are held for all passes in turn; 0 is one batch.
+    precision: of the passes; `auto` is bf16 on a CUDA GPU, as in training.
 
     Raises HoldfastError if no image can be read.
     """
@@ -70,7 +74,8 @@ def forward(
                 encode = start()
                 for batch in chunk:
                     images = batch.images.to(device, non_blocking=True)
-                    made.append(encode(images).cpu())
+                    with autocast(device, precision):
+                        made.append(encode(images).float().cpu())
             # Copies: a loader's worker shares its memory through a file handle a tensor.
             labels += [batch.labels.clone() for batch in chunk]
             indices += [batch.indices.clone() for batch in chunk]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast import averaging as averaging
     from holdfast import evaluation as evaluation
     from holdfast import losses as losses
+    from holdfast import tensor_files as tensor_files
     from holdfast import weights as weights
 else:
 
@@ -29,4 +30,5 @@ else:
     averaging = _Lazy("holdfast.averaging")
     evaluation = _Lazy("holdfast.evaluation")
     losses = _Lazy("holdfast.losses")
+    tensor_files = _Lazy("holdfast.tensor_files")
     weights = _Lazy("holdfast.weights")

@@ -18,6 +18,7 @@ from holdfast.data.batches import (
     ImageDataset,
     sequential_batches,
 )
+from holdfast.device import autocast
 from holdfast.evaluation import forward
 from holdfast.files import derive_seed
 from holdfast.learners import FROZEN, TwoTowerLearner
@@ -25,7 +26,7 @@ from holdfast.losses import clip_logits
 from holdfast.methods import Composition
 from holdfast.models.clip import CLIP
 from holdfast.models.text import encode_text, image_features, text_features
-from holdfast.settings import ContinualTrainSettings
+from holdfast.settings import ContinualTrainSettings, Precision
 from holdfast.train import capped_warmup, objective
 from holdfast.weights import UNSEEN_IMPORTANCE, fisher_information, mean_normalised
 
@@ -41,11 +42,13 @@ def build_replay_set(
     batch_size: int,
     workers: int = 0,
     among: Sequence[str] = (),
+    precision: Precision = "fp32",
 ) -> ReplaySet:
     """The replay set of images and the prompt of each, with what `clip` makes of them.
 
     among: further prompts that images are compared with; the only ones where the images have none
-    of their own. Images that cannot be read are named in a warning and left out; HoldfastError if
+    of their own. precision: that of the training, or the first step would distil the difference of
+    two precisions. Images that cannot be read are named in a warning and left out; HoldfastError if
     none is left.
     """
     unique = list(dict.fromkeys([*(prompts or ()), *among]))
@@ -61,14 +64,17 @@ def build_replay_set(
         clip.device,
         total=len(found),
         label="asking the previous model",
+        precision=precision,
     )
+    with autocast(clip.device, precision):
+        text = encode_text(clip, unique).cpu()
     kept = seen.indices.tolist()
     return replace(
         found,
         paths=[found.paths[i] for i in kept],
         labels=[labels[i] for i in kept],
         teacher_images=seen.rows[0],
-        teacher_text=encode_text(clip, unique).cpu(),
+        teacher_text=text,
     )
 
 
@@ -140,7 +146,14 @@ def clip_memory(
     replay: ReplaySet | None = None
     if images is not None:
         teacher = initial() if composition.teacher == "initial" else clip
-        replay = build_replay_set(teacher, *images, batch_size=size, workers=workers, among=among)
+        replay = build_replay_set(
+            teacher,
+            *images,
+            batch_size=size,
+            workers=workers,
+            among=among,
+            precision=train.precision,
+        )
 
     def fisher() -> Mapping[str, Tensor]:
         assert replay is not None

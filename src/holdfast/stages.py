@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import HoldfastError
-from holdfast.files import append_lines, atomic_write, read_lines
+from holdfast.errors import DamagedFile, HoldfastError
+from holdfast.files import append_lines, read_lines
+from holdfast.lazy import tensor_files
 from holdfast.results import KeptWeights, StageResult, TrainingStep, ValidationPoint
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +29,8 @@ CURVE_POINTS = 240  # of a training in a result
 class Stage:
     """One training of a run: its checkpoint while it runs, its weights once it is done.
 
-    <name>.checkpoint.safetensors    weights that learn, buffers, moments, callback, position
+    <name>.checkpoint.safetensors    weights that learn, buffers, moments, callback, position;
+                                     <name>.checkpoint-before.safetensors is the one before it
     <name>.safetensors               the weights that were kept, and what there is to say
     <name>.jsonl                     a line for each step, written with each checkpoint
 
@@ -54,6 +58,11 @@ class Stage:
         return self.folder / f"{self.name}.checkpoint.safetensors"
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before it, which is kept until the next is whole."""
+        return self.folder / f"{self.name}.checkpoint-before.safetensors"
+
+    @property
     def records(self) -> Path:
         """The file with a line for each step."""
         return self.folder / f"{self.name}.jsonl"
@@ -73,47 +82,58 @@ class Stage:
     def load_finished(self, module: nn.Module) -> bool:
         """Put the weights that were kept into the module, if the training is done.
 
-        Raises HoldfastError for a file that cannot be read, or holds weights of another model.
+        Raises HoldfastError for a file that is damaged, or holds weights of another model.
         """
-        from safetensors import SafetensorError, safe_open
-
         if not self.finished:
             return False
         try:
-            with safe_open(self.weights, "pt") as file:
-                about = json.loads(file.metadata()["about"])
-                kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise HoldfastError(
-                f"The trained weights {self.weights} cannot be read ({error}); delete them to "
-                "train again."
-            ) from None
+            kept, about = tensor_files.read_tensors(self.weights)
+        except DamagedFile as error:
+            raise HoldfastError(f"{error} Delete it to train again.") from None
         load_some(module, kept)
         self.about = about
-        self.checkpoint.unlink(missing_ok=True)
+        self._remove_checkpoints()
         return True
 
     def resume(
         self, module: nn.Module, optimizer: Optimizer, callback: Callback | None = None
     ) -> int:
-        """Put the checkpoint's state back, if there is one; the 0-based step to go on with."""
-        import torch
-        from safetensors import SafetensorError, safe_open
+        """Put the checkpoint's state back, if there is one; the 0-based step to go on with.
 
+        Of a damaged checkpoint the one before it is taken, with a warning. Raises HoldfastError
+        where neither can be read, or the checkpoint is of another model.
+        """
         self._saved = self._begun = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.checkpoint.exists():
-            return 0
-        parameters = dict(module.named_parameters())
-        buffers = dict(module.named_buffers())
+        found = [path for path in (self.checkpoint, self.previous) if path.exists()]
+        for path in found:
+            try:
+                tensors, about = tensor_files.read_tensors(path)
+            except DamagedFile as error:
+                if path == found[-1]:
+                    raise HoldfastError(f"{error} Delete it to start over.") from None
+                logger.warning("%s Training goes on from the checkpoint before it.", error)
+                continue
+            return self._restore(path, tensors, about, module, optimizer, callback)
+        return 0
+
+    def _restore(
+        self,
+        path: Path,
+        tensors: Mapping[str, Tensor],
+        about: Mapping[str, Any],
+        module: nn.Module,
+        optimizer: Optimizer,
+        callback: Callback | None,
+    ) -> int:
+        import torch
+
+        parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
         followed: dict[str, Tensor] = {}
         try:
-            with safe_open(self.checkpoint, framework="pt") as file, torch.no_grad():
-                about = json.loads(file.metadata()["about"])
-                for key in file.keys():  # noqa: SIM118 (a safetensors file is no dict)
+            with torch.no_grad():
+                for key, tensor in tensors.items():
                     group, _, name = key.partition("/")
-                    # A copy: what stays mapped to the file would keep Windows from replacing it.
-                    tensor = file.get_tensor(key).clone()
                     if group == "moment":
                         moment, _, name = name.partition("/")
                         parameter = parameters[name]
@@ -122,14 +142,13 @@ class Stage:
                         followed[name] = tensor
                     else:
                         (parameters if group == "weight" else buffers)[name].copy_(tensor)
-                if callback is not None:
-                    callback.restore(followed, about["callback"])
-                self._earlier_seconds = float(about["seconds"])
-                return int(about["step"])
-        except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if callback is not None:
+                callback.restore(followed, about["callback"])
+            self._earlier_seconds = float(about["seconds"])
+            return int(about["step"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise HoldfastError(
-                f"The checkpoint {self.checkpoint} does not fit this model ({error}); delete it to "
-                "start over."
+                f"The checkpoint {path} does not fit this model ({error}); delete it to start over."
             ) from None
 
     def record(self, line: dict[str, Any]) -> None:
@@ -158,7 +177,9 @@ class Stage:
         if callback is not None:
             followed, about["callback"] = callback.state()
             tensors |= {f"callback/{name}": t for name, t in followed.items()}
-        save_tensors(self.checkpoint, tensors, about)
+        if self.checkpoint.exists():
+            self.checkpoint.replace(self.previous)
+        tensor_files.write_tensors(self.checkpoint, tensors, about)
         self._saved = time.monotonic()
 
     def finish(self, module: nn.Module, about: Mapping[str, Any]) -> None:
@@ -168,8 +189,8 @@ class Stage:
         kept = {name: t for name, t in module.state_dict().items() if name not in fixed}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_records()
-        save_tensors(self.weights, kept, self.about)
-        self.checkpoint.unlink(missing_ok=True)
+        tensor_files.write_tensors(self.weights, kept, self.about)
+        self._remove_checkpoints()
 
     def result(self) -> StageResult:
         """What was kept, once the training is done; its callback must have said so."""
@@ -183,7 +204,11 @@ class Stage:
 
     def remove(self) -> None:
         """Delete what only the training needs, once what it was for is whole."""
-        for path in (self.weights, self.checkpoint):
+        self.weights.unlink(missing_ok=True)
+        self._remove_checkpoints()
+
+    def _remove_checkpoints(self) -> None:
+        for path in (self.checkpoint, self.previous):
             path.unlink(missing_ok=True)
 
     def curve(self) -> list[TrainingStep]:
@@ -195,15 +220,6 @@ class Stage:
         known = [r for _, r in sorted({r["step"]: r for r in lines}.items())]
         every = max(1, -(-len(known) // CURVE_POINTS))
         return [TrainingStep(**line) for line in known[::-every][::-1]]
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write a safetensors file; `about` is JSON in its header. A kill leaves the old or the new."""
-    from safetensors.torch import save_file
-
-    with atomic_write(path) as temporary:
-        contiguous = {name: t.contiguous() for name, t in tensors.items()}
-        save_file(contiguous, temporary, {"about": json.dumps(about)})
 
 
 def load_some(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from holdfast.anchors.base import (
     FeatureLoss,
@@ -24,11 +25,13 @@ from holdfast.anchors.base import (
     WeightPull,
 )
 from holdfast.data.batches import Batch
+from holdfast.device import autocast
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
 from holdfast.methods.base import Composition
 from holdfast.progress import progress
 from holdfast.settings import Optimisation
+from holdfast.signals import held_signals
 from holdfast.stages import Stage, load_some
 
 Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
@@ -128,8 +131,10 @@ def fit(
     callback: follows the training, can end it, and says which weights are kept.
     after_step: called with (step, module) after each step.
 
+    Ctrl-C and TERM wait for the end of the step, and for a checkpoint.
+
     Raises HoldfastError when a loss or gradient is not finite; the weights are then those before
-    the step that failed.
+    the step that failed, and if they are finite a checkpoint has them.
     """
     if stage is not None and stage.load_finished(module):
         module.eval()
@@ -143,17 +148,11 @@ def fit(
         fused=True,
     )
     device = parameters[0].device
-    bf16 = optimisation.precision == "bf16" or (
-        optimisation.precision == "auto" and device.type == "cuda"
-    )
     total = len(batches)
     start = 0 if stage is None else stage.resume(module, optimizer, callback)
-    module.train()
-    for part in module.modules():
-        if list(part.parameters()) and not any(p.requires_grad for p in part.parameters()):
-            part.eval()  # what does not learn keeps its batch statistics too
+    training_mode(module, optimisation.batch_statistics)
 
-    with progress(label, total, start) as advance:
+    with progress(label, total, start) as advance, held_signals() as stop:
         over = callback is not None and callback.finished  # before the last start stopped
         for step, batch in enumerate(() if over else batches(start), start):
             # Randomness is a function of (seed, step), so a resumed run draws the same numbers.
@@ -163,10 +162,12 @@ def fit(
                 group["lr"] = rate
 
             optimizer.zero_grad()
+            moved = list(module.buffers()) if optimisation.batch_statistics == "learn" else []
+            buffers = [buffer.clone() for buffer in moved]
             losses: dict[str, Tensor] = {}
             pending = objective(module, batch)
             while True:
-                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                with autocast(device, optimisation.precision):
                     terms = next(pending, None)
                 if terms is None:
                     break
@@ -174,9 +175,15 @@ def fit(
                 losses |= {name: term.detach() for name, term in terms.items()}
 
             norm = nn.utils.clip_grad_norm_(parameters, optimisation.clip_norm or math.inf).item()
-            if not math.isfinite(norm):
+            values = {name: value.item() for name, value in losses.items()}
+            if not all(map(math.isfinite, (norm, *values.values()))):
+                for buffer, earlier in zip(moved, buffers, strict=True):
+                    buffer.copy_(earlier)
+                if stage is not None and all(bool(p.isfinite().all()) for p in parameters):
+                    stage.save(step, module, optimizer, callback)
+                what = "gradient" if all(map(math.isfinite, values.values())) else "loss"
                 raise HoldfastError(
-                    f"The gradient of step {step} of {label} is not finite; lower the learning "
+                    f"The {what} of step {step} of {label} is not finite; lower the learning "
                     f"rate (now {optimisation.learning_rate:g}) or train in fp32."
                 )
             optimizer.step()
@@ -186,11 +193,12 @@ def fit(
                 callback.after_step(step, module)
             advance(1)
             if stage is not None:
-                values = {name: value.item() for name, value in losses.items()}
                 about = {"learning_rate": rate, "gradient_norm": norm}
                 stage.record({"step": step, "losses": values} | about)
-                if stage.is_due():
+                if stage.is_due() or stop.signal is not None:
                     stage.save(step + 1, module, optimizer, callback)
+            if stop.signal is not None:
+                stop.now()
             if callback is not None and callback.finished:
                 break
     module.eval()
@@ -200,6 +208,21 @@ def fit(
         said = callback.about()
     if stage is not None:
         stage.finish(module, said)
+
+
+def training_mode(module: nn.Module, batch_statistics: str) -> None:
+    """Training mode, but for parts that do not learn, and for batch normalisation.
+
+    batch_statistics: `keep` leaves those of the pre-training, also where the rest of the layer
+        learns: the batches of a new task would replace them, whatever the learning rate. `learn`
+        lets them follow the batches.
+    """
+    module.train()
+    for part in module.modules():
+        frozen = list(part.parameters()) and not any(p.requires_grad for p in part.parameters())
+        keeps = batch_statistics == "keep" and isinstance(part, _BatchNorm)
+        if frozen or keeps:
+            part.eval()
 
 
 def capped_warmup(optimisation: Optimisation, steps: int) -> Optimisation:

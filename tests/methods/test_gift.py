@@ -16,6 +16,7 @@ from holdfast.anchors.iterate_average import IterateAverage
 from holdfast.anchors.replay_distillation import ReplayDistillation
 from holdfast.data.batches import Batch
 from holdfast.data.folders import read_image, scan
+from holdfast.device import autocast
 from holdfast.errors import HoldfastError
 from holdfast.learners import TwoTowerLearner
 from holdfast.memory import build_replay_set, clip_training, replay_fisher, with_prefix
@@ -277,6 +278,25 @@ def test_the_previous_model_has_no_gradient_of_the_distillation_before_the_first
     step = objective(alone, learner, Memory(replay))
     sum(next(step(learner, batch_of(clip, replay))).values()).backward()
     assert clip.model.visual.proj.grad.abs().max() < 1e-4
+
+
+def test_in_bf16_the_previous_model_answers_in_bf16_too(clip, task):
+    """Else the first step would distil the difference of two precisions."""
+    found = {}
+    prompts = [("a colour", "a light", "a dark")[i % 3] for i in range(len(task))]
+    alone = gift(align={"weight": 0.0}, pull={"strength": 0.0})
+    with torch.no_grad():
+        clip.model.logit_scale.fill_(4.6)  # as real models have it, 100
+    for precision in ("fp32", "bf16"):
+        known = build_replay_set(clip, task.paths, prompts, batch_size=6, precision=precision)
+        learner = learner_of(clip)
+        learner.zero_grad()
+        with autocast(torch.device("cpu"), "bf16"):
+            step = objective(alone, learner, Memory(known))
+            terms = next(step(learner, batch_of(clip, known)))
+        sum(terms.values()).backward()
+        found[precision] = clip.model.visual.proj.grad.norm().item()
+    assert found["bf16"] < 0.01 * found["fp32"]
 
 
 def test_the_classes_of_the_batch_alone(clip):

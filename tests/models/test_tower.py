@@ -40,7 +40,7 @@ def test_weights_come_back_to_the_bit_with_the_buffers(tmp_path):
 
 def test_a_file_that_holds_no_weights_is_one_sentence(tmp_path):
     (tmp_path / "w").write_bytes(b"half")
-    with pytest.raises(HoldfastError, match=r"cannot be read .*delete it to make it again"):
+    with pytest.raises(HoldfastError, match=r"cannot be read.*Delete it to make it again"):
         read_weights(tmp_path / "w")
     with pytest.raises(HoldfastError, match="cannot be read"):
         read_weights(tmp_path / "none")

@@ -239,13 +239,18 @@ def transfer_memory(
             settings.seed,
             run.folder,
         )
-        replay = build_replay_set(
-            clip, drawn.paths, drawn.prompts, batch_size=size, workers=workers
-        )
+        asked, prompts = drawn.paths, drawn.prompts
     else:
-        replay = build_replay_set(
-            clip, images.paths, None, batch_size=size, workers=workers, among=source.prompts
-        )
+        asked, prompts = images.paths, None
+    replay = build_replay_set(
+        clip,
+        asked,
+        prompts,
+        batch_size=size,
+        workers=workers,
+        among=() if plan.replays else source.prompts,
+        precision=settings.train.precision,
+    )
 
     def fisher() -> Mapping[str, Tensor]:
         learns = {name: p.requires_grad for name, p in clip.model.named_parameters()}

@@ -29,8 +29,6 @@ class Student(nn.Module):
 
     backbone: images -> features (batch, width). projection: features -> embeddings (batch, dim);
     an identity if there is none.
-    Batch normalisation keeps its statistics while training, as in the paper: the batches of a few
-    domains would replace those of the pre-training.
     """
 
     def __init__(self, backbone: nn.Module, projection: nn.Module) -> None:
@@ -41,14 +39,6 @@ class Student(nn.Module):
     def forward(self, images: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:
         """images: as the backbone takes them; returns embeddings, not normalised."""
         return self.projection(self.backbone(images))
-
-    def train(self, mode: bool = True) -> Student:
-        """Set training `mode` for all modules but batch normalisation."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-        return self
 
 
 PROJECTION = "projection.safetensors"

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from holdfast.data.decoding import Transform
-from holdfast.errors import HoldfastError
-from holdfast.files import atomic_write
+from holdfast.errors import DamagedFile, HoldfastError
+from holdfast.tensor_files import read_tensors, write_tensors
 
 
 @runtime_checkable
@@ -45,18 +43,14 @@ class Tower(Protocol):
 def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """The tensors of the safetensors file `path` by name, on `device`.
 
-    Raises HoldfastError if the file cannot be read as one.
+    Raises HoldfastError if the file cannot be read as one, or is not what was written.
     """
     try:
-        return load_file(path, device=str(device))
-    except (SafetensorError, OSError) as error:
-        raise HoldfastError(
-            f"{path} cannot be read ({error}); delete it to make it again."
-        ) from None
+        return read_tensors(path, device)[0]
+    except DamagedFile as error:
+        raise HoldfastError(f"{error} Delete it to make it again.") from None
 
 
 def write_weights(module: nn.Module, path: Path) -> None:
     """Write the parameters and buffers of `module` as the safetensors file `path`, atomically."""
-    tensors = {name: t.detach().contiguous() for name, t in module.state_dict().items()}
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary)
+    write_tensors(path, module.state_dict())

@@ -96,6 +96,7 @@ def train_student(data: Corpus, name: str, out: Path) -> None:
         return pictures.roll(tuple(jitter.tolist()), (2, 3)), labels[index]
 
     optimisation = Optimisation(
+        batch_statistics="learn",
         learning_rate=recipe.learning_rate,
         weight_decay=0.05,
         warmup_steps=100,

@@ -30,6 +30,11 @@ class Optimisation(Settings):
         "cosine", "After the warmup: to zero along a cosine, or constant."
     )
     clip_norm: float = setting(1.0, "Largest gradient norm; 0 leaves gradients as they are.", low=0)
+    batch_statistics: Literal["keep", "learn"] = setting(
+        "keep",
+        "Statistics of batch normalisation: `keep` those of the pre-training, which the batches of "
+        "a task would replace whatever the learning rate, or let them `learn`.",
+    )
     precision: Precision = setting(
         "auto",
         "`bf16` runs the forward pass under autocast, weights stay in fp32; `auto` does so on a "
