@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "holdfast"
 # Each room imports only those before it.
 FLOW = (
     *("errors", "files", "progress", "signals", "settings", "lazy", "device", "tensor_files"),
-    *("losses", "weights", "averaging", "results", "metrics", "stages", "report", "runs"),
+    *("losses", "weights", "swad", "averaging", "results", "metrics", "stages", "report", "runs"),
     *(
         "names",
         "prompts",

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 # Types and shapes of these modules' functions are checked while the tests run, as their
 # annotations have them; an int is good for a float.
-CHECKED = ["averaging", "losses", "metrics", "models", "weights"]
+CHECKED = ["averaging", "losses", "metrics", "models", "swad", "weights"]
 install_import_hook(
     [f"holdfast.{name}" for name in CHECKED],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",

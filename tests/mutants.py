@@ -27,6 +27,7 @@ COPIED = ("src", "tests", "pyproject.toml")
 MODULES = {
     "losses": ["tests/test_losses.py"],
     "weights": ["tests/test_weights.py"],
+    "swad": ["tests/test_swad.py"],
     "averaging": ["tests/test_averaging.py"],
     "metrics": ["tests/test_metrics.py", "tests/test_metrics_stream.py"],
     "anchors": ["tests/anchors"],

@@ -19,7 +19,7 @@ from holdfast.averaging import (
     extend,
     on_cpu,
 )
-from holdfast.weights import Segment
+from holdfast.swad import Segment
 
 
 class Losses:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from holdfast.weights import SWAD, Segment
+from holdfast.swad import SWAD, Segment, extend, started
+from holdfast.weights import copied, learning, on_cpu
 
 
 @dataclass(frozen=True)
@@ -329,32 +330,6 @@ class ValidatedAverage(WeightTracker):
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         self.average.restore(tensors, values["average"])
         self.finished, self.validations = self.average.finished, values["validations"]
-
-
-def learning(module: nn.Module) -> dict[str, Tensor]:
-    """The parameters of a module that learn, as tensors that share its memory."""
-    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
-
-
-def on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights on the CPU."""
-    return {name: t.to("cpu") for name, t in weights.items()}
-
-
-def copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A copy of the weights on the CPU, which later steps do not change."""
-    return {name: t.to("cpu", copy=True) for name, t in weights.items()}
-
-
-def started(weights: dict[str, Tensor], step: int) -> Segment:
-    """A mean that begins with a copy of the weights of a step, where they are."""
-    return Segment({name: t.clone() for name, t in weights.items()}, step, step)
-
-
-def extend(mean: Segment, weights: dict[str, Tensor], step: int) -> None:
-    """Take the weights of a step into a mean, which a checkpoint may have brought to the CPU."""
-    mean.weights = {name: t.to(weights[name].device) for name, t in mean.weights.items()}
-    mean.add(weights, step)
 
 
 @contextmanager

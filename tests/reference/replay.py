@@ -47,8 +47,8 @@ from holdfast.models.clip import CLIP
 from holdfast.models.student import Student
 from holdfast.models.text import encode_text, image_features, prompt_lengths
 from holdfast.settings import ContinualTrainSettings, Optimisation, TrainSettings
+from holdfast.swad import SWAD, Segment
 from holdfast.train import Objective, fit, learning_rate, objective
-from holdfast.weights import SWAD, Segment
 
 LOSS_TOLERANCE = 2e-4
 WEIGHT_TOLERANCE = 1e-3
