@@ -105,6 +105,10 @@ def test_the_papers_values_and_what_would_teach_nothing():
     assert (ReplayDistillation().weight, ReplayDistillation().temperature) == (1.0, 2.0)
     assert not ReplayDistillation(0).active
     nothing = {"loss": "features", "directions": "image", "train_towers": "text"}
-    with pytest.raises(UsageError, match="teaches the text tower nothing"):
+    with pytest.raises(UsageError) as error:
         ReplayDistillation(**nothing)
+    assert str(error.value) == (
+        "Distilling the features of images teaches the text tower nothing; take another loss, "
+        "directions or train_towers."
+    )
     assert ReplayDistillation(0, **nothing).weight == 0

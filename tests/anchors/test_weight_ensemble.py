@@ -126,7 +126,7 @@ def test_alpha_follows_the_generator_where_zero_shot_confirms_it():
 
 def test_alpha_stays_with_zero_shot_as_far_as_it_contradicts_the_generator():
     labels = torch.tensor([0, 0])
-    original = torch.tensor([[1.0, 0.0], [0.0, 1.0]])  # confirms one of two
+    original = torch.tensor([[1.0, 0.0], [0.0, 3.0]])  # confirms one of two
     obeys = torch.tensor([[5.0, 0.0], [5.0, 0.0]])
     choice = choose_alpha({0.0: original, 1.0: obeys}, labels)
     sure, second = original.softmax(-1)[0, 0].item(), original.softmax(-1)[1, 0].item()
