@@ -96,49 +96,50 @@ class Asked:
 def ours(asked: Connection, gradients: Path, precision: str) -> None:
     import torch
 
+    from holdfast.anchors.base import Memory, ReplaySet
+    from holdfast.anchors.consolidation import Consolidation
     from holdfast.data.batches import Batch
-    from holdfast.methods import continual
+    from holdfast.learners import TwoTowerLearner
+    from holdfast.memory import with_prefix
+    from holdfast.methods import Family, compose
+    from holdfast.methods.gift import GIFT
     from holdfast.models.text import encode_text, image_features
     from holdfast.settings import ContinualTrainSettings
-    from holdfast.train import fit
-    from holdfast.weights import adaptive_importance
+    from holdfast.train import fit, objective
 
     at = world()
     model = at.clip.model
     tuned = {name: p.detach().clone() for name, p in model.named_parameters()}
     model.load_state_dict(at.previous)
     with torch.no_grad():
-        replay = continual.ReplaySet(
+        replay = ReplaySet(
             paths=[],
             labels=at.prompted.tolist(),
             prompts=at.replay_prompts,
+            tokens=at.clip.tokenizer(at.replay_prompts),
             teacher_images=image_features(model, at.replayed),
             teacher_text=encode_text(at.clip, at.replay_prompts),
         )
     model.load_state_dict(tuned)
     del tuned
-    continual.unfreeze(model)
     places = torch.arange(BATCH)
     replayed = Batch(at.replayed, at.prompted, places)
     batch = Batch(at.images, at.labels, places, replay=replayed)
     settings = ContinualTrainSettings(schedule="constant", warmup_steps=0, precision=precision)
-    objective = continual.objective(
-        at.clip.tokenizer(at.prompts),
-        replay,
-        at.clip.tokenizer(at.replay_prompts),
-        settings,
-        at.previous,
-        adaptive_importance,
-    )
+    # The weights that are pulled toward are not those that the model has now.
+    gift = compose(GIFT(consolidation=Consolidation(toward="initial")), [], Family.CONTINUAL)
+    learner = TwoTowerLearner(at.clip, at.clip.tokenizer(at.prompts))
+    memory = Memory(replay, initial=lambda: with_prefix(at.previous, "model."))
+    step = objective(gift, learner, memory, settings.label_smoothing)
     batches = Asked(batch, model, asked, gradients)
+
+    def noted(learner: Any, batch: Batch) -> Iterator[dict[str, Any]]:
+        for terms in step(learner, batch):
+            batches.losses.update({name: term.item() for name, term in terms.items()})
+            yield terms
+
     forget_peak()
-    fit(
-        model,
-        batches,
-        objective,
-        settings,
-        record=lambda step: batches.losses.update(step["losses"]),
-    )
+    fit(learner, batches, noted, settings)
     asked.send(peak())
 
 
