@@ -10,6 +10,7 @@ from torch import Tensor
 from holdfast.anchors.base import Memory, WeightAverage
 from holdfast.anchors.weight_ensemble import (
     CANDIDATES,
+    FISHER_IMAGES,
     AlphaChoice,
     Merge,
     WeightEnsemble,
@@ -30,8 +31,6 @@ from holdfast.runs import Run
 from holdfast.stages import Stage
 from holdfast.train import capped_warmup, fit, objective
 from holdfast.weights import Weights
-
-FISHER_IMAGES = 256  # that a merge by Fisher information looks at
 
 
 def train(
