@@ -86,7 +86,8 @@ def test_the_command_line_knows_everything_without_torch():
     script = (
         f"import sys, {names}; from holdfast.methods import Method; "
         "from holdfast.anchors.base import Anchor; Method.known(); Anchor.known(); "
-        "found = ' '.join({'torch', 'open_clip', 'timm', 'matplotlib'} & set(sys.modules)); sys.exit(found or 0)"
+        "found = {'torch', 'open_clip', 'timm', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(' '.join(found) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

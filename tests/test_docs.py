@@ -75,7 +75,7 @@ def test_a_method_and_an_anchor_are_a_file_each(extended, stream, capsys):
     main(["continual", "run", "--help", "--method", "l2-sp"])
     page = capsys.readouterr().out
     assert "l2-sp" in page and "--method.pull.strength" in page
-    [first, second] = [text for text in snippets(EXTENDING, "sh")]
+    first, second = snippets(EXTENDING, "sh")
     for text in (first, second):
         for command in commands(text, extended):
             assert main([*command, *stream]) == 0

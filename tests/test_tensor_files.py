@@ -79,6 +79,6 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
         raise tensor_files.SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(tensor_files, "save_file", full)
-    with pytest.raises(HoldfastError, match="Cannot write .*No space left"):
+    with pytest.raises(HoldfastError, match=r"Cannot write .*No space left"):
         write_tensors(path, {"other": torch.ones(1)})
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
