@@ -114,7 +114,9 @@ def test_anchors_without_weight_are_left_out():
 
 
 def test_an_anchor_twice_is_refused():
-    with pytest.raises(UsageError, match="An anchor is given twice in anchors; give each once"):
+    with pytest.raises(
+        UsageError, match=r"^An anchor is given twice in anchors; give each once\.$"
+    ):
         compose(GIFT(), [Alignment(), Alignment(0.5)], Family.CONTINUAL)
 
 
@@ -140,7 +142,11 @@ def test_a_teacher_is_only_there_in_a_distillation():
 
 
 def test_adaptive_importance_needs_losses_to_take_it_from():
-    match = "adaptive importance of the consolidation comes from the losses on replayed images"
+    match = (
+        "^The adaptive importance of the consolidation comes from the losses on replayed images, "
+        "and there are none; add replay-distillation or alignment with a weight, or take the "
+        r"importance uniform\.$"
+    )
     with pytest.raises(UsageError, match=match):
         compose(FineTuning(), [Consolidation()], Family.CONTINUAL)
     nothing = GIFT(distillation={"weight": 0}, alignment={"weight": 0})

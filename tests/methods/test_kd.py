@@ -23,6 +23,16 @@ def test_the_teachers_probabilities_by_hand():
     torch.testing.assert_close(terms["cross_entropy"], 0.7 * labels["cross_entropy"])
 
 
+def test_the_labels_are_smoothed_as_asked():
+    learner, batch = small_learner(), small_batch()
+    answers = learner.answers(batch)
+    terms = KD(image_weight=0.3).new_loss(learner, answers, batch, label_smoothing=0.2)
+    log_p = answers.logits.log_softmax(dim=-1)
+    asked = log_p.gather(1, batch.labels[:, None])[:, 0]
+    smoothed = -(0.8 * asked + 0.2 * log_p.mean(dim=-1)).mean()
+    torch.testing.assert_close(terms["cross_entropy"], 0.7 * smoothed)
+
+
 def test_a_student_that_agrees_with_the_teacher_has_nothing_to_learn_from_it():
     head = Head(4, 3, normalise=False)
     with torch.no_grad():

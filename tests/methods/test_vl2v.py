@@ -7,6 +7,7 @@ from tests.methods.small import TEXT, small_batch, small_learner, terms_of
 from tests.worlds import changed, domain_tree, small_experiment, train, weights_of
 from torch.nn import functional as F
 
+from holdfast.anchors.teacher_embeddings import TeacherEmbeddings
 from holdfast.commands.distill_experiment import TrainingRun
 from holdfast.losses import cosine_loss
 from holdfast.methods import Family, compose
@@ -33,7 +34,11 @@ def test_cosine_loss_ignores_lengths():
 
 def test_each_image_weight_is_a_candidate():
     assert VL2V().image_weight == 0.5, "the paper's"
-    assert VL2V(image_weight=[0.1, 0.9]).candidates() == [VL2V(image_weight=w) for w in (0.1, 0.9)]
+    several = VL2V(image_weight=[0.1, 0.9])
+    assert several.candidates() == [VL2V(image_weight=w) for w in (0.1, 0.9)]
+    # Before one is selected, the anchors are those of the first.
+    assert several.anchors(Family.DISTILL) == [TeacherEmbeddings(0.1)]
+    assert VL2V(image_weight=0.9).anchors(Family.DISTILL) == [TeacherEmbeddings(0.9)]
 
 
 @pytest.fixture(scope="module")
