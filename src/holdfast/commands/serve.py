@@ -19,7 +19,7 @@ def serve(settings: ServeSettings) -> None:
 
     Raises UsageError for a model or an address that cannot be used.
     """
-    # Only here: the other verbs need no server.
+    # Only here: the other commands need no server.
     from holdfast.teachers.server import application, listen, run
 
     key = os.environ.get("HOLDFAST_API_KEY", "")
