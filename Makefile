@@ -13,8 +13,8 @@ demo-distill: $(INSTALLED)  ## a small student for a style of picture that it ne
 demo-continual: $(INSTALLED)  ## five tasks one after the other, and what was forgotten
 	$(BIN)/holdfast demo continual
 
-test: $(INSTALLED)  ## all tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## all tests, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)  ## formatting, lint, types
 	$(BIN)/ruff format --check .

@@ -1,8 +1,8 @@
 """Draw the structure from the code: `python docs/architecture.py` (`make architecture`).
 
 It writes the tree of CONTRIBUTING.md, a line for each file from the first line of its docstring,
-and the picture of docs/architecture.md, an arrow for each import between rooms. A test fails where
-either is not what the code says.
+the picture of docs/architecture.md, an arrow for each import between rooms, and the tables of
+docs/methods.md. A test fails where one of them is not what the code says.
 """
 
 from __future__ import annotations
@@ -14,22 +14,13 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "holdfast"
 # Each room imports only those before it.
-FLOW = (
-    *("errors", "files", "progress", "signals", "settings", "lazy", "device", "tensor_files"),
-    *("losses", "weights", "swad", "averaging", "results", "metrics", "stages", "report", "runs"),
-    *(
-        "names",
-        "prompts",
-        "builtin",
-        "generation",
-        "data",
-        "models",
-        "task_history",
-        "teachers",
-        "anchors",
-        "methods",
-    ),
-    *("evaluation", "learners", "replay", "train", "memory", "pocket", "commands", "cli"),
+FLOW = tuple(
+    """
+    errors files progress signals settings lazy device tensor_files losses weights swad
+    averaging results metrics stages report runs names prompts builtin generation data models
+    task_history teachers anchors methods evaluation learners replay train memory experiment
+    pocket commands cli
+    """.split()
 )
 BEGIN, END = "<!-- made by docs/architecture.py -->", "<!-- end -->"
 
@@ -127,11 +118,33 @@ def replaced(text: str, made: str) -> str:
     return f"{before}{BEGIN}\n{made}\n{END}{after}"
 
 
-PAGES = {ROOT / "CONTRIBUTING.md": tree, ROOT / "docs" / "architecture.md": picture}
+def tables() -> str:
+    """All methods and anchors, as their classes say it."""
+    from holdfast.anchors.base import Anchor
+    from holdfast.methods import Method
+
+    rows = ["| method | paper | commands | what it does |", "|---|---|---|---|"]
+    for name, kind in Method.known().items():
+        commands = ", ".join(sorted(kind.families))
+        first = (kind.__doc__ or "").splitlines()[0]
+        rows.append(f"| `{name}` {kind.title} | {kind.paper or '–'} | {commands} | {first} |")
+    rows += ["", "| anchor | paper | needs | what it does |", "|---|---|---|---|"]
+    for name, anchor in Anchor.known().items():
+        needs = ", ".join(sorted(anchor.needs)) or "–"
+        first = (anchor.__doc__ or "").splitlines()[0]
+        rows.append(f"| `{name}` | {anchor.paper or '–'} | {needs} | {first} |")
+    return "\n".join(rows)
+
+
+PAGES = {
+    ROOT / "CONTRIBUTING.md": tree,
+    ROOT / "docs" / "architecture.md": picture,
+    ROOT / "docs" / "methods.md": tables,
+}
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     for page, make in PAGES.items():
         page.write_text(replaced(page.read_text(encoding="utf-8"), make()), encoding="utf-8")
 

@@ -21,6 +21,16 @@ install_import_hook(
 tqdm.monitor_interval = 0
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test printed goes to another process, which takes no names that are no UTF-8."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture
 def unchecked():
     """The checks of `CHECKED` are off: a function must find wrong shapes itself."""

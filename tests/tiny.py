@@ -151,3 +151,13 @@ def save_open_clip(folder: Path, model: torch.nn.Module, config: dict) -> Path:
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
     return folder
+
+
+def embed(classifier, batches):
+    """Features, logits, labels and indices of batches, as a plain loop gives them."""
+    rows = []
+    with torch.no_grad():
+        for batch in batches:
+            z, logits = classifier(batch.images)
+            rows.append((z, logits, batch.labels.clone(), batch.indices.clone()))
+    return tuple(torch.cat(column) for column in zip(*rows, strict=True))

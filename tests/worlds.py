@@ -48,10 +48,10 @@ def small_experiment(data: Path, store: Path, **changes):
     import torch
 
     from holdfast.commands.distill import student_maker
-    from holdfast.commands.distill_experiment import Experiment
     from holdfast.data.domains import scan_domains
     from holdfast.data.teacher_batches import TaughtImages, rounds
     from holdfast.data.views import Renderer, Views
+    from holdfast.experiment import Experiment
     from holdfast.teachers import open_teacher
     from holdfast.teachers.store import EmbeddingStore
 
@@ -79,7 +79,7 @@ def small_experiment(data: Path, store: Path, **changes):
 
 def train(experiment, folder: Path, method="vl2v", sources=(0, 1), seed=0, anchors=()):
     """(training, classifier): a student that a method trained; `method` as settings have it."""
-    from holdfast.commands.distill_experiment import TrainingRun
+    from holdfast.experiment import TrainingRun
     from holdfast.methods import Family, Method, compose
 
     training = TrainingRun(experiment, seed, sources, folder)

@@ -59,7 +59,9 @@ def read_tensors(
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
         said = json.loads(metadata.get(KEY, "{}"))
         text = said.get("about", "{}")
-        if (ours or said) and said != {"about": text, "sha256": checksum(tensors, text)}:
+        if ours and not said:
+            raise DamagedFile(f"{path} has no checksum: another program wrote it, or cut it short.")
+        if said and said != {"about": text, "sha256": checksum(tensors, text)}:
             raise DamagedFile(f"{path} is damaged: its checksum is not that of its content.")
         about = json.loads(text)
     except (SafetensorError, OSError, ValueError, AttributeError) as error:

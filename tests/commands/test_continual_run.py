@@ -365,7 +365,7 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
     for each in sets:
         batches = list(sequential_batches(each.data, clip.preprocess, 7))
         own = Classifier(clip, text_head(clip, each.prompts), names.from_names(each.classes))
-        _, logits, labels, _ = own.eval().embed(batches)
+        _, logits, labels, _ = embed(own.eval(), batches)
         wanted = score(logits, labels, each.classes)
         assert found[each.name].top1 == wanted.top1
         assert found[each.name].mean_per_class == pytest.approx(wanted.mean_per_class)

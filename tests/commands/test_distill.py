@@ -17,10 +17,10 @@ from tests.worlds import THINGS, domain_tree, small_experiment, small_settings
 
 from holdfast.averaging import WeightTracker
 from holdfast.commands import distill as module
-from holdfast.commands.distill_experiment import TrainingRun
 from holdfast.data.domains import scan_domains
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.experiment import TrainingRun
 from holdfast.files import read_json, read_typed
 from holdfast.models.classifier import load_classifier
 from holdfast.results import Advice, DistillResult, TrialResult, read_result

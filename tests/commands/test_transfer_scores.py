@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.tiny import embed
 
 from holdfast.anchors.weight_ensemble import AlphaChoice
 from holdfast.commands.settings import TransferSettings
@@ -37,7 +38,7 @@ def setting(clip_folder, pictures):
 
 def embedded(classifier, merge, alpha, data, plan):
     classifier.load_state_dict(merge(alpha))
-    return classifier.embed(plan.in_order(data, classifier.tower))
+    return embed(classifier, plan.in_order(data, classifier.tower))
 
 
 def test_each_alpha_is_scored_as_a_model_of_its_own(setting):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.tiny import embed
 
 from holdfast.anchors.weight_ensemble import CANDIDATES, AlphaChoice, choose_alpha
 from holdfast.commands.settings import TransferSettings
@@ -155,5 +156,5 @@ def test_alpha_is_what_the_settings_say_or_what_held_out_images_fit_best(setting
     logits = {}
     for alpha in CANDIDATES:
         classifier.load_state_dict(merge(alpha))
-        _, logits[alpha], labels, _ = classifier.embed(plan.in_order(images, classifier.tower))
+        _, logits[alpha], labels, _ = embed(classifier, plan.in_order(images, classifier.tower))
     assert found == choose_alpha(logits, labels) and found.how == "auto"

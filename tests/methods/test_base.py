@@ -28,7 +28,7 @@ from holdfast.methods.lwf import LwF
 from holdfast.methods.regft import RegFT
 from holdfast.methods.zscl import ZSCL
 
-METHODS = [(kind, family) for kind in Method.known().values() for family in kind.families]
+METHODS = [(kind, family) for kind in Method.known().values() for family in sorted(kind.families)]
 
 
 @pytest.mark.parametrize(("kind", "family"), METHODS)

@@ -2,7 +2,7 @@ import torch
 from safetensors.torch import load_file
 from tests.worlds import domain_tree, small_experiment, train
 
-from holdfast.commands.distill_experiment import TrainingRun
+from holdfast.experiment import TrainingRun
 from holdfast.methods import Family, compose
 from holdfast.methods.lp_ft import LPFT
 

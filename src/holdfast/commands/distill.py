@@ -18,13 +18,13 @@ from torch import Tensor
 from holdfast import results
 from holdfast.commands import distill_plan as plan
 from holdfast.commands import distill_scores as measure
-from holdfast.commands.distill_experiment import Experiment, TrainingRun, measured
 from holdfast.commands.settings import DistillSettings
 from holdfast.data.domains import find_unreadable, scan_domains
 from holdfast.data.teacher_batches import TaughtImages
 from holdfast.data.views import Renderer, View, Views
 from holdfast.device import pick_device
 from holdfast.errors import UsageError
+from holdfast.experiment import Experiment, TrainingRun, measured
 from holdfast.files import read_json, read_typed, write_json
 from holdfast.methods.base import Family, Method, compose
 from holdfast.models.classifier import Classifier

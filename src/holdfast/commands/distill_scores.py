@@ -12,10 +12,10 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 
-from holdfast.commands.distill_experiment import Experiment
 from holdfast.commands.distill_plan import Trial
 from holdfast.data.domains import Domains
 from holdfast.device import attention
+from holdfast.experiment import Experiment
 from holdfast.metrics import compare, is_correct, score
 from holdfast.models.classifier import Classifier
 from holdfast.results import (

@@ -24,6 +24,7 @@ from holdfast.commands.transfer_prepare import (
 from holdfast.commands.transfer_scores import Measured, alpha_result, measure, sample_paths
 from holdfast.commands.transfer_train import choose, merging, train
 from holdfast.data.folders import LabelledImages, fingerprint, scan, subset
+from holdfast.evaluation import classifier_logits
 from holdfast.files import write_json
 from holdfast.generation import Estimate, read_manifest
 from holdfast.generation.pipeline import find_pipelines
@@ -128,7 +129,10 @@ def agreeing(images: LabelledImages, classifier: Classifier, plan: TransferPlan)
     share = plan.settings.images.clip_filter
     if not share:
         return images
-    _, logits, labels, indices = classifier.embed(plan.in_order(images, classifier.tower))
+    found = classifier_logits(
+        [classifier], plan.in_order(images, classifier.tower), len(images), "filtering"
+    )
+    logits, labels, indices = found.rows[0], found.labels, found.indices
     return subset(images, indices[keep_agreeing(logits, labels, share)].tolist())
 
 

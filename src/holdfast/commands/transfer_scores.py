@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -10,8 +10,9 @@ from torch import Tensor
 from holdfast.anchors.weight_ensemble import SWEEP, AlphaChoice, Merge
 from holdfast.commands.evaluate import not_measured
 from holdfast.commands.transfer_prepare import TransferPlan, evenly_spaced
+from holdfast.data.batches import Batch
 from holdfast.data.folders import LabelledImages
-from holdfast.evaluation import sweep
+from holdfast.evaluation import CHUNK_BYTES, forward, sweep
 from holdfast.metrics import decide, domain_gap, feature_diversity, is_correct, score
 from holdfast.models.classifier import Classifier
 from holdfast.results import AlphaPoint, AlphaResult, Diagnostics, Scores, Verdict
@@ -28,6 +29,23 @@ class Measured:
     verdict: Verdict | None = None
     diagnostics: Diagnostics | None = None
     notes: list[str] = field(default_factory=list)
+
+
+def features_of(
+    classifier: Classifier, merge: Merge, models: Mapping[str, float], batches: Iterable[Batch]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Features (n, dim), not normalised, and labels (n,) of the ensemble of each alpha."""
+
+    def ensemble(alpha: float) -> Callable[[], Callable[[Tensor], Tensor]]:
+        def start() -> Callable[[Tensor], Tensor]:
+            classifier.load_state_dict(merge(alpha))
+            return classifier.eval().visual
+
+        return start
+
+    passes = [ensemble(alpha) for alpha in models.values()]
+    seen = forward(passes, batches, classifier.device, chunk_bytes=CHUNK_BYTES)
+    return {model: (z, seen.labels) for model, z in zip(models, seen.rows, strict=True)}
 
 
 def measure(
@@ -87,11 +105,9 @@ def diagnose(
     """
     features: dict[str, tuple[Tensor, Tensor]] = {}
     for kind, data in (("real", real), ("generated", generated)):
-        batches = list(plan.in_order(evenly_spaced(data, DIAGNOSED), classifier.tower))
-        for model, alpha in models.items():
-            classifier.load_state_dict(merge(alpha))
-            z, _, labels, _ = classifier.embed(batches)
-            features[f"{kind}, {model}"] = (z, labels)
+        some = evenly_spaced(data, DIAGNOSED)
+        seen = features_of(classifier, merge, models, plan.in_order(some, classifier.tower))
+        features |= {f"{kind}, {model}": pair for model, pair in seen.items()}
     pair = features["real, zero-shot"][0], features["generated, zero-shot"][0]
     return Diagnostics(
         diversity={

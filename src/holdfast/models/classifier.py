@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
 from holdfast import names
-from holdfast.data.batches import Batch
 from holdfast.data.folders import read_image, to_rgb
-from holdfast.errors import HoldfastError, UsageError
+from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.models.student import StudentTower, load_student_folder
@@ -139,26 +138,6 @@ class Classifier(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights of tower and head."""
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
-
-    @torch.inference_mode()
-    def embed(
-        self, batches: Iterable[Batch]
-    ) -> tuple[
-        Float[Tensor, "n dim"], Float[Tensor, "n classes"], Int[Tensor, " n"], Int[Tensor, " n"]
-    ]:
-        """Embeddings, logits, labels and indices of the images of all `batches`, on the CPU.
-
-        Raises HoldfastError if there are none.
-        """
-        rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        for batch in batches:
-            z, logits = self(batch.images.to(self.device, non_blocking=True))
-            # Copies: a loader's worker shares its memory through a file handle a tensor.
-            rows.append((z.cpu(), logits.cpu(), batch.labels.clone(), batch.indices.clone()))
-        if not rows:
-            raise HoldfastError("None of the images could be read; look at the files named above.")
-        z, logits, labels, indices = (torch.cat(column) for column in zip(*rows, strict=True))
-        return z, logits, labels, indices
 
     @torch.inference_mode()
     def predict(

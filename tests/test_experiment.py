@@ -11,6 +11,7 @@ from tests.worlds import (
 )
 from torch import nn
 
+from holdfast import experiment as module
 from holdfast.anchors.consolidation import Consolidation
 from holdfast.anchors.iterate_average import IterateAverage
 from holdfast.anchors.variance_covariance import VarianceCovariance
@@ -23,9 +24,8 @@ from holdfast.averaging import (
     ValidatedAverage,
     WeightTracker,
 )
-from holdfast.commands import distill_experiment as module
-from holdfast.commands.distill_experiment import TrainingRun, measured
 from holdfast.errors import HoldfastError
+from holdfast.experiment import TrainingRun, measured
 from holdfast.files import derive_seed, read_lines
 from holdfast.learners import HeadLearner
 from holdfast.methods import Composition, Family, Method, Phase, compose
