@@ -1,105 +1,119 @@
-"""Name-only transfer on the embedded world: every claim of RegFT that it can test, five seeds.
+"""Name-only transfer on the embedded world, and the claims of RegFT (arXiv 2406.05432)."""
 
-    python evidence/transfer.py        (or: make evidence-transfer)
-
-Runs `holdfast.transfer` as a user would, three settings a seed, and writes
-docs/evidence/transfer.md and transfer.json. Runs that are finished with the pocket weights of today
-are not run again.
-"""
-
-from __future__ import annotations
-
-import json
-import os
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # two processes of one thread beat one of two
+from evidence.engine import Claim, Measure, Run, Study
+from evidence.page import Table
 
-from common import ROOT, work
-from transfer_page import page, summarise
-
-from holdfast import pocket, transfer
-from holdfast.settings import ImageSettings, TrainSettings
-
-PAGE = ROOT / "docs" / "evidence" / "transfer.md"
-SEEDS = range(5)
-WORK = work("transfer")
-# What `holdfast demo` uses, but fewer images.
-IMAGES = {"steps": 12, "guidance": 3.0, "batch_size": 32}
-TRAIN = {"learning_rate": 1e-4, "batch_size": 32, "workers": 0}
+from holdfast.builtin import write_images
+from holdfast.results import TransferResult
 
 
-@dataclass(frozen=True)
-class Task:
-    """A downstream task: how many images a class to train on, generated or real, and to test on."""
-
-    name: str
-    images: int
-    test_images: int | None
+def accuracy(result: TransferResult, alpha: float | str, **_: Any) -> float:
+    """Top-1 on real pictures with so much of the new model, or what was `chosen`, or the `best`."""
+    along = {point.alpha: point.real_top1 or 0.0 for point in result.alpha.sweep}
+    chosen = result.alpha.chosen if alpha == "chosen" else alpha
+    return max(along.values()) if alpha == "best" else along[float(chosen)]
 
 
-TASKS = (Task("digits", 24, 50), Task("shapes", 24, 40), Task("things", 10, 20))
+def write_pictures(task: str, folder: str, per_class: int, split: Any) -> None:
+    """Real pictures of a task."""
+    write_images(f"pocket:{task}", Path(folder), per_class, split)
 
-# One setting each. All train on the same generated images, but for the upper reference.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "regularised": {},
-    "plain": {"variance": 0.0, "covariance": 0.0},
-    "real": {"variance": 0.0, "covariance": 0.0},
+
+TEST = {"per_class": "{tests}", "split": "test"}
+REAL = {"per_class": "{images}", "split": "train"}
+COMMON = {
+    "names": ["{run[test pictures]}/classes.json"], "evaluate": "{run[test pictures]}",
+    "out": "{out}", "model": "pocket", "generator": "pocket", "seed": "{seed}", "device": "cpu",
+    "images.per_class": "{images}", "images.steps": 12, "images.guidance": 3.0,
+    "images.batch_size": 32, "train.learning_rate": 1e-4, "train.batch_size": 32,
+    "train.workers": 0,
+}  # fmt: skip
+PLAIN = {"method": {"name": "wise-ft", "alpha": 0.5}}
+UPPER = "real images (upper reference)"
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "zero-shot": ("RegFT", {"alpha": 0.0, "model": "zero-shot"}),
+    "fine-tuned": ("plain", {"alpha": 1.0, "model": "fine-tuned"}),
+    "+ regulariser": ("RegFT", {"alpha": 1.0, "model": "fine-tuned"}),
+    "+ ensemble": ("plain", {"alpha": 0.5}),
+    "both": ("RegFT", {"alpha": 0.5}),
+    "both, `--alpha auto`": ("RegFT", {"alpha": "chosen"}),
+    "both, best alpha in hindsight": ("RegFT", {"alpha": "best"}),
+    UPPER: ("real", {"alpha": 1.0}),
+    "real images + ensemble": ("real", {"alpha": 0.5}),
 }
+CURVE: dict[str, tuple[str, dict[str, Any]]] = {
+    f"{run}, {tenths / 10}": (run, {"alpha": tenths / 10})
+    for run in ("plain", "RegFT")
+    for tenths in range(11)
+}
+SIZES = {"classes": "classes", "images": "images.generated", "tests": "scores.zero-shot.n"}
+GAP = ("real/real", "generated/generated", "real/generated")
+DIVERSITY = ("direction", "magnitude")
+CLAIMS = {
+    "Fine-tuning on generated images helps on real ones": ("fine-tuned", "zero-shot"),
+    "It leaves a gap to fine-tuning on real images": (UPPER, "fine-tuned"),
+    "The ensemble narrows the gap": ("+ ensemble", "fine-tuned"),
+    "The regulariser narrows the gap": ("+ regulariser", "fine-tuned"),
+    "Both together beat the ensemble alone": ("both", "+ ensemble"),
+    "Both together beat the regulariser alone": ("both", "+ regulariser"),
+    "Both together beat zero-shot": ("both", "zero-shot"),
+    "`--alpha auto` beats 0.5": ("both, `--alpha auto`", "both"),
+}
+STUDY = Study(
+    title="What name-only transfer does on the embedded world",
+    weights=("clip", "diffusion"),
+    cases={
+        "digits": {"images": 24, "tests": 50},
+        "shapes": {"images": 24, "tests": 40},
+        "things": {"images": 10, "tests": 20},
+    },
+    runs={
+        "test pictures": Run(write_pictures, TEST),
+        "real pictures": Run(write_pictures, REAL),
+        "RegFT": Run("transfer", {"method": {"name": "regft", "ensemble": "auto"}}),
+        "plain": Run("transfer", PLAIN | {"folder": "{run[RegFT]}/generated"}),
+        "real": Run("transfer", PLAIN | {"folder": "{run[real pictures]}"}),
+    },
+    rows=ROWS | CURVE,
+    measures={
+        "accuracy": Measure(accuracy),
+        **{name: Measure(place, 1, 0) for name, place in SIZES.items()},
+        **{pair: Measure(f"diagnostics.gap.{pair}", 1, 3) for pair in GAP},
+        **{k: Measure(f"diagnostics.diversity.real, {{model}}.{k}", 1, 3) for k in DIVERSITY},
+    },
+    claims=[Claim(text, *rows, ["accuracy"]) for text, rows in CLAIMS.items()]
+    + [Claim("Features get more diverse", "+ regulariser", "fine-tuned", DIVERSITY)],
+    common={"write_pictures": {"task": "{case}", "folder": "{out}"}, "transfer": COMMON},
+    quick={
+        "transfer": {"images.per_class": 2, "images.steps": 2, "train.epochs": 1},
+        "write_pictures": {"per_class": 2},
+    },
+)
+PAGE = [
+    """The test pictures of the digits are scikit-learn's; those of the other tasks are rendered
+with backgrounds, colours and noise that no pre-training saw. Textures are not among the tasks: the
+small generator cannot draw them (see its card).""",
+    Table(["RegFT"], list(SIZES), down=["case"]),
+    """Generation: 12 steps, guidance 3. Fine-tuning: 10 epochs, learning rate 1e-4 (the default
+suits full-size checkpoints), batches of 32; everything else as RegFT has it. The learning rate
+(not 3e-4) and the rule of `--alpha auto` (of some fifteen) were chosen with other seeds on the
+digits' training split and on `val` pictures of all rendered families. Before its cap of 0.5 was
+set, also there, an earlier form of the rule had been measured on the test pictures once. They were
+used for nothing else.
 
+## Accuracy on real pictures
 
-def run_seed(task: Task, seed: int) -> dict[str, Any]:
-    """All variants of a task under one seed; returns their results."""
-    data, out = WORK / task.name, WORK / task.name / f"seed-{seed}"
-    results = {}
-    for variant, options in VARIANTS.items():
-        run = out / variant
-        if not (run / "result.json").exists():
-            folder = {
-                "regularised": None,
-                "real": data / "real-train",
-            }.get(variant, out / "regularised" / "generated")
-            transfer(
-                [str(data / "test" / "classes.json")],
-                run,
-                model="pocket",
-                generator="pocket",
-                folder=folder,
-                evaluate=data / "test",
-                alpha="auto" if variant == "regularised" else 0.5,
-                images=ImageSettings(per_class=task.images, **IMAGES),
-                train=TrainSettings(**TRAIN, **options),
-                seed=seed,
-                device="cpu",
-            )
-        results[variant] = json.loads((run / "result.json").read_text())
-    return results
+"Both" is the default of `holdfast transfer`: regulariser and ensemble with alpha 0.5.""",
+    Table(list(ROWS), ["accuracy"]),
+    "## Accuracy along alpha",
+    Table(list(CURVE), ["accuracy"]),
+    """## Gap and diversity
 
-
-def main() -> int:
-    """Run what is missing, then write the page."""
-    for task in TASKS:
-        for split, count in (("train", task.images), ("test", task.test_images)):
-            root = WORK / task.name / ("test" if split == "test" else "real-train")
-            if not (root / "classes.json").exists():
-                pocket.write_task(task.name, root, count, split)
-    jobs = [(task, seed) for seed in SEEDS for task in TASKS]
-    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(run_seed, *zip(*jobs, strict=True)))
-    results = {
-        task.name: [r for (t, _), r in zip(jobs, found, strict=True) if t is task] for task in TASKS
-    }
-    summary = {task: summarise(runs) for task, runs in results.items()}
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n")
-    PAGE.write_text(page(summary, len(SEEDS)))
-    print(PAGE)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+Fréchet distance between features of the original model: two halves of one domain, and across.""",
+    Table(["RegFT"], GAP, down=["case"]),
+    "Diversity: mean pairwise cosine distance (direction), variation of the norms (magnitude).",
+    Table(["zero-shot", "fine-tuned", "+ regulariser"], DIVERSITY, down=["case", "row"]),
+]
