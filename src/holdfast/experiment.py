@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from holdfast import averaging
 from holdfast.anchors.base import Memory, Need, WeightAverage
 from holdfast.anchors.weight_ensemble import FISHER_IMAGES, WeightEnsemble, label_information
-from holdfast.commands.distill_plan import evenly, phases_of
-from holdfast.commands.settings import DistillSettings
 from holdfast.data.batches import CACHE_BYTES, Batch
-from holdfast.data.domains import DomainBatches, Domains
+from holdfast.data.domains import DomainBatches, Domains, evenly
 from holdfast.data.teacher_batches import (
     CHUNK,
     CachedFeatures,
@@ -33,7 +31,7 @@ from holdfast.evaluation import Outputs, forward
 from holdfast.files import derive_seed
 from holdfast.learners import HeadLearner
 from holdfast.losses import cross_entropy
-from holdfast.methods.base import Composition, Phase
+from holdfast.methods.base import Composition, Phase, phases_of
 from holdfast.models.classifier import Classifier, Head, head_of
 from holdfast.models.student import Student
 from holdfast.models.tower import Tower
@@ -41,6 +39,9 @@ from holdfast.results import StageResult
 from holdfast.settings import StageSettings
 from holdfast.stages import Stage
 from holdfast.train import fit, objective
+
+if TYPE_CHECKING:
+    from holdfast.commands.settings import DistillSettings
 
 
 @dataclass

@@ -3,8 +3,6 @@ import pytest
 from holdfast.commands.distill_plan import (
     check_method,
     check_splits,
-    evenly,
-    phases_of,
     places_to_learn,
     plan_trials,
 )
@@ -12,8 +10,6 @@ from holdfast.commands.settings import DistillSettings
 from holdfast.data.domains import Domains
 from holdfast.data.folders import LabelledImages
 from holdfast.errors import UsageError
-from holdfast.methods.lp_ft import LPFT
-from holdfast.methods.vl2v import VL2V
 from holdfast.names import from_names
 
 
@@ -71,18 +67,6 @@ def test_a_student_is_tested_on_images_it_has_not_seen(domains):
     assert sorted(tested[1]) == list(range(20, 50))
     assert [len(part) for part in tested] == [4, 30, 5]
     assert not {*tested[0], *tested[1], *tested[2]} & set(places_to_learn(domains, [trial]))
-
-
-def test_the_teachers_own_tower_has_no_projection_to_train():
-    assert [p.name for p in phases_of(VL2V(), "pocket")] == ["align", "distill"]
-    assert [p.name for p in phases_of(VL2V(), "teacher")] == ["distill"]
-    assert [p.name for p in phases_of(LPFT(), "teacher")] == ["probe", "train"]
-
-
-def test_places_evenly_spaced():
-    assert evenly([3, 5, 7, 9, 11, 13], 3) == [3, 7, 11]
-    assert evenly([3, 5], 9) == [3, 5]
-    assert evenly([], 4) == []
 
 
 REFUSED = [

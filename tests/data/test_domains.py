@@ -7,7 +7,13 @@ import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from holdfast.data.domains import DomainBatches, domain_split, find_unreadable, scan_domains
+from holdfast.data.domains import (
+    DomainBatches,
+    domain_split,
+    evenly,
+    find_unreadable,
+    scan_domains,
+)
 from holdfast.errors import HoldfastError, UsageError
 
 
@@ -189,3 +195,9 @@ def test_online_every_draw_has_a_view_of_its_own():
     batches = DomainBatches([range(3), range(3, 6)], per_domain=4, steps=6, views=0, seed=0)
     numbers = torch.cat([draw.numbers for draw in batches(0)])
     assert numbers.tolist() == list(range(48))
+
+
+def test_places_evenly_spaced():
+    assert evenly([3, 5, 7, 9, 11, 13], 3) == [3, 7, 11]
+    assert evenly([3, 5], 9) == [3, 5]
+    assert evenly([], 4) == []

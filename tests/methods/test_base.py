@@ -19,13 +19,15 @@ from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.errors import UsageError
 from holdfast.losses import cross_entropy
 from holdfast.methods import Family, Method, available, compose
-from holdfast.methods.base import PROVIDED, check_family
+from holdfast.methods.base import PROVIDED, check_family, phases_of
 from holdfast.methods.ewc import EWC
 from holdfast.methods.finetune import FineTuning
 from holdfast.methods.gift import GIFT
 from holdfast.methods.kd import KD
+from holdfast.methods.lp_ft import LPFT
 from holdfast.methods.lwf import LwF
 from holdfast.methods.regft import RegFT
+from holdfast.methods.vl2v import VL2V
 from holdfast.methods.zscl import ZSCL
 
 METHODS = [(kind, family) for kind in Method.known().values() for family in sorted(kind.families)]
@@ -180,3 +182,9 @@ def test_what_looks_at_replayed_images_and_at_which():
     assert ewc.asks_replay and ewc.weighs_by_replay and not ewc.replays
     plain = compose(FineTuning(), [], Family.CONTINUAL)
     assert not plain.asks_replay and plain.distillation is None and plain.replayed == "known"
+
+
+def test_the_teachers_own_tower_has_no_projection_to_train():
+    assert [p.name for p in phases_of(VL2V(), "pocket")] == ["align", "distill"]
+    assert [p.name for p in phases_of(VL2V(), "teacher")] == ["distill"]
+    assert [p.name for p in phases_of(LPFT(), "teacher")] == ["probe", "train"]

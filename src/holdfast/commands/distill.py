@@ -19,7 +19,7 @@ from holdfast import results
 from holdfast.commands import distill_plan as plan
 from holdfast.commands import distill_scores as measure
 from holdfast.commands.settings import DistillSettings
-from holdfast.data.domains import find_unreadable, scan_domains
+from holdfast.data.domains import evenly, find_unreadable, scan_domains
 from holdfast.data.teacher_batches import TaughtImages
 from holdfast.data.views import Renderer, View, Views
 from holdfast.device import pick_device
@@ -148,7 +148,7 @@ def distill(
             prompts=prompts,
             domains=[results.DomainInfo(name=k, images=len(v)) for k, v in places.items()],
             unreadable=[paths[i] for i in sorted(domains.unreadable)],
-            samples={k: [paths[i] for i in plan.evenly(v, SHOWN)] for k, v in places.items()},
+            samples={k: [paths[i] for i in evenly(v, SHOWN)] for k, v in places.items()},
             spot_check=checked,
             advice=advice,
             trials=done,

@@ -11,11 +11,11 @@ from holdfast.anchors.consolidation import Consolidation
 from holdfast.anchors.teacher_embeddings import TeacherEmbeddings
 from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.commands.settings import DistillSettings
-from holdfast.data.domains import Domains
+from holdfast.data.domains import Domains, evenly
 from holdfast.data.teacher_batches import rounds
 from holdfast.data.views import View, Views
 from holdfast.errors import UsageError, did_you_mean
-from holdfast.methods.base import Composition, Family, Method, Phase, compose
+from holdfast.methods.base import Composition, Family, compose, phases_of
 from holdfast.teachers.store import EmbeddingStore
 
 
@@ -73,15 +73,6 @@ def plan_trials(settings: DistillSettings, domains: Domains) -> list[Trial]:
         for seed in range(settings.seed, settings.seed + settings.trials)
         for domain in left_out
     ]
-
-
-def phases_of(method: Method, student: str) -> list[Phase]:
-    """The trainings of a method for a student.
-
-    The teacher's own tower is in the teacher's space already: no projection is trained, and all of
-    the tower is its backbone (VL2V-SD).
-    """
-    return [p for p in method.phases if student != "teacher" or p.part != "projection"]
 
 
 def check_method(settings: DistillSettings, trials: Sequence[Trial]) -> Composition:
@@ -162,12 +153,6 @@ def places_to_learn(domains: Domains, trials: Sequence[Trial]) -> list[int]:
     """Places of all images that some training may learn from."""
     sources = {(domain, trial.seed) for trial in trials for domain in trial.sources}
     return sorted({i for domain, seed in sources for i in domains.split(domain, seed)[1]})
-
-
-def evenly(indices: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the places, evenly spaced, and so over domains and classes."""
-    count = min(count, len(indices))
-    return [indices[i * len(indices) // count] for i in range(count)]
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,12 @@ def find_unreadable(domains: Domains) -> Domains:
     return checked
 
 
+def evenly(indices: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the places, evenly spaced, and so over domains and classes."""
+    count = min(count, len(indices))
+    return [indices[i * len(indices) // count] for i in range(count)]
+
+
 @dataclass(frozen=True)
 class Draw:
     """The images of one step.

@@ -105,6 +105,15 @@ class Method(Named):
         return [self]
 
 
+def phases_of(method: Method, student: str) -> list[Phase]:
+    """The trainings of a method for a student.
+
+    The teacher's own tower is in the teacher's space already: no projection is trained, and all of
+    the tower is its backbone (VL2V-SD).
+    """
+    return [p for p in method.phases if student != "teacher" or p.part != "projection"]
+
+
 def available(family: Family) -> dict[str, type[Method]]:
     """The methods of a command, by name."""
     return {name: kind for name, kind in Method.known().items() if family in kind.families}
