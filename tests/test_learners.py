@@ -45,6 +45,19 @@ def test_a_tower_with_a_head():
     assert set(learner.learning()) == {"visual.1.weight", "visual.1.bias"}
 
 
+def test_the_gradients_of_several_losses_are_added_in_full_precision():
+    """In bfloat16 the features would take each loss's gradient rounded, and their sum again."""
+    learner = HeadLearner(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5)), Head(5, 3), 10.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = learner.answers(batch()).features
+        assert features.dtype == torch.float32
+        assert learner.visual(batch().images).dtype == torch.bfloat16
+    seen = []
+    features.register_hook(seen.append)
+    (features.sum() / 3 + features.sum() / 1000).backward()
+    torch.testing.assert_close(seen[0], torch.full_like(features, 1 / 3 + 1 / 1000))
+
+
 def test_both_towers_of_clip(clip):
     learner = TwoTowerLearner(clip, clip.tokenizer(PROMPTS))
     given = batch()

@@ -38,7 +38,8 @@ class HeadLearner(nn.Module):
         self.logit_scale = torch.as_tensor(logit_scale, device=head.weight.device)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (batch, dim), not normalised, and logits (batch, classes)."""
+        """Features (batch, dim), not normalised, and logits (batch, classes), both in float32."""
+        # Once for all losses: their gradients are then added in float32, and not in bfloat16.
         z = self.visual(images).float()
         return z, self.head(z)
 
