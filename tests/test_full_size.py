@@ -54,7 +54,7 @@ def continual(tmp_path, pictures, *model):
         *("--train.replay_batch_size", 2, "--train.workers", 0, "--device", "cpu"),
     ]
     assert main([str(word) for word in words]) == 0
-    steps = [json.loads(line) for line in (tmp_path / "added" / "records.jsonl").open()]
+    steps = [json.loads(line) for line in (tmp_path / "added" / "train.jsonl").open()]
     assert [len(step["losses"]) for step in steps] == [6, 6]
     return load_file(tmp_path / "added" / "model" / "open_clip_model.safetensors")
 

@@ -16,6 +16,7 @@ from tests.commands.streams import (
     run,
 )
 from tests.test_cli import error_of
+from tests.tiny import embed
 
 import holdfast
 from holdfast import builtin, evaluation, names, task_history
@@ -349,11 +350,11 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
     sets = [evaluation.eval_set(task, "test") for task in opened]
     words = [pair for each in sets for pair in zip(each.classes, each.prompts, strict=True)]
     seen = []
-    embed = evaluation.image_features
+    features = evaluation.image_features
 
     def counted(model, images):
         seen.append(len(images))
-        return embed(model, images)
+        return features(model, images)
 
     monkeypatch.setattr(evaluation, "image_features", counted)
     monkeypatch.setattr(evaluation, "BLOCK", 7)
