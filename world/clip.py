@@ -1,7 +1,7 @@
 """The CLIP: a convolutional image tower and a small text tower, trained on captioned drawings.
 
-Each picture is compared with the embeddings of *all* names: those in the batch are read anew, the
-others are remembered from when they were last read (a batch of thousands for the price of one).
+Each picture is compared with a learnt vector for *each* of the names, and so is its caption: as many
+negatives as there are names, for the price of a small batch. The vectors are thrown away at the end.
 """
 
 from __future__ import annotations
@@ -165,16 +165,19 @@ def build(vocabulary: int, tower: str, size: int) -> CLIP:
     return CLIP(**config(vocabulary, tower, size)["model_cfg"], output_dict=True)
 
 
-def contrastive(image: Tensor, text: Tensor, memory: Tensor, label: Tensor, scale: float) -> Tensor:
-    """Each picture against the names of all groups, each caption against the pictures of the batch.
+def contrastive(image: Tensor, text: Tensor, table: Tensor, label: Tensor, scale: float) -> Tensor:
+    """Pictures and captions against the vectors of all names, and against each other.
 
-    image, text: unit vectors (n, d); memory: of all groups (groups, d); label: groups (n,)
+    image, text: unit vectors (n, d); table: of all names (names, d), learnt; label: names (n,)
     """
-    table = memory.index_put((label,), text)  # one caption of each group in the batch is live
+    table = F.normalize(table, dim=-1)
     own = F.cross_entropy(scale * image @ table.T, label)
+    named = F.cross_entropy(scale * text @ table.T.detach(), label)
     same = (label[:, None] == label[None]).float()
-    back = -(F.log_softmax(scale * text @ image.T, dim=1) * same / same.sum(1, keepdim=True)).sum(1)
-    return 0.7 * own + 0.3 * back.mean()
+    same /= same.sum(1, keepdim=True)
+    logits = scale * image @ text.T
+    both = -(logits.log_softmax(1) * same).sum(1).mean() - (logits.log_softmax(0) * same).sum(0).mean()
+    return own + 0.5 * named + 0.25 * both
 
 
 def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) -> None:
@@ -185,21 +188,20 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) ->
     tokenizer = tokenizer_for(world)
     lessons, judge = Lessons(world), Judge(world, "dev", tokenizer)
     model = build(len(tokenizer), tower, size).to(memory_format=torch.channels_last)
+    table = torch.nn.Parameter(torch.randn(len(lessons.names), WIDTH) * WIDTH**-0.5)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
+        [{"params": decayed, "weight_decay": 0.1}, {"params": [*others, table], "weight_decay": 0.0}],
         lr=rate, betas=(0.9, 0.98),
     )  # fmt: skip
     average, start = Average(model, 0.998), 0
-    with torch.no_grad():
-        tokens = torch.from_numpy(encode(tokenizer, [PROMPT.format(n) for n in lessons.names]))
-        memory = torch.cat([read(model, t) for t in tokens.split(512)])
     state = BUILD / f"{out.name}.safetensors"
     if state.exists():
         start, parts = load_state(state, optimizer)
         model.load_state_dict(parts["model"])
-        average.weights, memory = parts["average"], parts["memory"]["memory"]
+        average.weights = parts["average"]
+        table.data = parts["table"]["table"]
     print(f"{len(lessons.rows)} pictures, {len(lessons.names)} names, {len(judge.rows)} judged, "
           f"{sum(p.numel() for p in model.visual.parameters()):,} + text parameters", flush=True)  # fmt: skip
     begun = saved = time.time()
@@ -214,13 +216,12 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) ->
         with torch.autocast("cpu", torch.bfloat16):
             image = model.visual(prepared(pictures, size))
             text = read(model, ids)
-        loss = contrastive(F.normalize(image.float(), dim=-1), text, memory, label, scale)
+        loss = contrastive(F.normalize(image.float(), dim=-1), text, table, label, scale)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
-            memory[label] = text.detach()
             model.logit_scale.fill_(np.log(scale))
         average.update(step, model)
         if step % 50 == 49:
@@ -234,7 +235,7 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) ->
         if time.time() - saved > 300 or step + 1 == steps:
             saved = time.time()
             save_state(state, step + 1, optimizer, model=model.state_dict(),
-                       average=average.weights, memory={"memory": memory})  # fmt: skip
+                       average=average.weights, table={"table": table.data})  # fmt: skip
             save(average.weights, tokenizer, out, tower, size)
 
 

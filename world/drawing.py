@@ -76,3 +76,16 @@ def plain(
     x = painted(premultiplied(pictures), palette, ink, ground)
     result: NDArray[np.uint8] = (x * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return result
+
+
+def shades(palette: NDArray[np.bool_], r: Generator) -> tuple[Tensor, Tensor]:
+    """Ink and ground as the generator learns them: mostly dark on white, some white on dark or on a
+    colour, some coloured on white; coloured drawings are on white. Two (n, 3) in 0..1."""
+    n = len(palette)
+    kind = r.random((n, 1))
+    hue = r.random((n, 1)) * 2 * np.pi + np.array([[0, 2, 4]]) * np.pi / 3
+    bright = 0.5 + 0.4 * np.cos(hue)
+    ink = np.where(kind < 0.6, 0.1, np.where(kind < 0.8, bright * 0.8, 1.0))
+    ground = np.where(kind < 0.8, 1.0, np.where(kind < 0.88, 0.12, bright * 0.7))
+    ground = np.where(palette[:, None], 1.0, ground)
+    return torch.from_numpy(ink).float(), torch.from_numpy(ground).float()
