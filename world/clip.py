@@ -31,14 +31,17 @@ from .split import World
 from .state import Average, load_state, save_state
 from .words import NOUNS, PROMPT, STYLED, TEMPLATES, caption
 
+TOWER = "convnext_zepto_rms_ols"
 WIDTH = 128
 MEAN, STD = (0.6, 0.6, 0.6), (0.35, 0.35, 0.35)
 GLIMPSE = 4  # drawings of each noun of the rare categories that pre-training shows
+TEAMS = 5  # of pre-training that drew a noun, at least
 BATCH, SEED = 256, 0
-SCALES = (15.0, 60.0)  # the logit scale at first, and from 60 % of the training on
+SCALES = (20.0, 60.0)  # the logit scale at first, and in the last fifth of the training
+SIZE, EARLY = 48, 32  # px that the image tower sees; and in the first half of the training
 
 
-def config(vocabulary: int, tower: str = "convnext_zepto_rms_ols", size: int = 64) -> dict[str, Any]:
+def config(vocabulary: int, tower: str = TOWER, size: int = SIZE) -> dict[str, Any]:
     """What open_clip_config.json holds."""
     return {
         "model_cfg": {
@@ -83,6 +86,10 @@ class Lessons:
     def __init__(self, world: World, seed: int = SEED) -> None:
         self.world = world
         general = np.flatnonzero((world.use == "train") & (world.category == ""))
+        teams = defaultdict(set)
+        for i in general:
+            teams[world.group[i]].add(world.team[i])
+        general = general[[len(teams[world.group[i]]) >= TEAMS for i in general]]
         rare = np.flatnonzero((world.use == "train") & np.isin(world.category, RARE))
         by_noun = defaultdict(list)
         for i in rare:
@@ -99,7 +106,7 @@ class Lessons:
         _, label_team = np.unique(
             np.char.add(np.char.add(groups, "/"), world.team[self.rows]), return_inverse=True
         )
-        weight = np.bincount(self.label)[self.label] ** -0.5
+        weight = np.bincount(self.label)[self.label] ** -0.25
         weight *= np.bincount(label_team)[label_team] ** -0.5
         self.chance = weight / weight.sum()
         self.seed = seed
@@ -170,9 +177,8 @@ def contrastive(image: Tensor, text: Tensor, table: Tensor, label: Tensor, scale
 
     image, text: unit vectors (n, d); table: of all names (names, d), learnt; label: names (n,)
     """
-    table = F.normalize(table, dim=-1)
     own = F.cross_entropy(scale * image @ table.T, label)
-    named = F.cross_entropy(scale * text @ table.T.detach(), label)
+    named = F.cross_entropy(scale * text @ F.normalize(table, dim=-1).T.detach(), label)
     same = (label[:, None] == label[None]).float()
     same /= same.sum(1, keepdim=True)
     logits = scale * image @ text.T
@@ -180,7 +186,7 @@ def contrastive(image: Tensor, text: Tensor, table: Tensor, label: Tensor, scale
     return own + 0.5 * named + 0.25 * both
 
 
-def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) -> None:
+def train(out: Path, tower: str, size: int, steps: int, rate: float = 2e-3) -> None:
     """Train from scratch, or go on; write the open_clip folder `out`."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
@@ -188,7 +194,10 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) ->
     tokenizer = tokenizer_for(world)
     lessons, judge = Lessons(world), Judge(world, "dev", tokenizer)
     model = build(len(tokenizer), tower, size).to(memory_format=torch.channels_last)
-    table = torch.nn.Parameter(torch.randn(len(lessons.names), WIDTH) * WIDTH**-0.5)
+    for name, parameter in model.named_parameters():
+        if name.endswith("gamma"):  # layer scales start at 1e-6, for much longer trainings
+            parameter.data.fill_(0.1)
+    table = torch.nn.Parameter(torch.randn(len(lessons.names), WIDTH) * 0.02)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -207,14 +216,15 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) ->
     begun = saved = time.time()
     for step in range(start, steps):
         share = step / steps
-        scale = SCALES[0] + (SCALES[1] - SCALES[0]) * min(1.0, share / 0.6)
+        scale = SCALES[0] + (SCALES[1] - SCALES[0]) * np.clip((share - 0.2) / 0.6, 0, 1)
+        seen = EARLY if share < 0.5 else size
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 200) * 0.5 * (1 + np.cos(np.pi * share))
+            group["lr"] = rate * min(1, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * share))
         pictures, texts, labels = lessons.batch(step, BATCH)
         label = torch.from_numpy(labels)
         ids = torch.from_numpy(encode(tokenizer, texts))
         with torch.autocast("cpu", torch.bfloat16):
-            image = model.visual(prepared(pictures, size))
+            image = model.visual(prepared(pictures, seen))
             text = read(model, ids)
         loss = contrastive(F.normalize(image.float(), dim=-1), text, table, label, scale)
         optimizer.zero_grad(set_to_none=True)
@@ -228,10 +238,10 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 1.5e-3) ->
             spent = time.time() - begun
             print(f"{step + 1} loss {loss.item():.3f} {spent:.0f}s "
                   f"{BATCH * (step + 1 - start) / spent:.0f}/s", flush=True)  # fmt: skip
-        if step % 300 == 299 or step + 1 == steps:
+        if step % 200 == 199 or step + 1 == steps:
             shown = build(len(tokenizer), tower, size)
             shown.load_state_dict(average.weights)
-            print(f"  dev {judge.accuracy(shown.eval(), size):.1f}", flush=True)
+            print(f"  dev {judge.accuracy(shown.eval(), seen):.1f}", flush=True)
         if time.time() - saved > 300 or step + 1 == steps:
             saved = time.time()
             save_state(state, step + 1, optimizer, model=model.state_dict(),
@@ -247,5 +257,5 @@ def save(weights: dict[str, Tensor], tokenizer: CLIPTokenizer, out: Path, tower:
 
 
 if __name__ == "__main__":
-    train(BUILD / sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    train(BUILD / "clip", TOWER, SIZE, int(sys.argv[1]))
 
