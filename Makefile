@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PACKAGE ?= iconify-json-2.2.535.tgz
 
 .PHONY: demo demo-distill demo-continual test check pocket evidence-transfer evidence-distill evidence-continual clean
 
@@ -21,9 +22,9 @@ check: $(INSTALLED)  ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-pocket: $(INSTALLED)  ## render the embedded world and train its four models again
-	$(BIN)/python -m holdfast.pocket.train all
-	$(BIN)/python -m holdfast.pocket.measure
+pocket: $(INSTALLED)  ## make the embedded world of drawings and its models again, from the pinned package
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[world]'
+	$(BIN)/python -m world --package $(PACKAGE)
 
 evidence-transfer: $(INSTALLED)  ## docs/evidence/transfer.md, five seeds on three tasks
 	$(BIN)/python evidence/transfer.py

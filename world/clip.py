@@ -36,9 +36,9 @@ WIDTH = 128
 MEAN, STD = (0.6, 0.6, 0.6), (0.35, 0.35, 0.35)
 GLIMPSE = 4  # drawings of each noun of the rare categories that pre-training shows
 TEAMS = 5  # of pre-training that drew a noun, at least
-BATCH, SEED = 256, 0
+BATCH, SEED = 128, 0
 SCALES = (20.0, 60.0)  # the logit scale at first, and in the last fifth of the training
-SIZE, EARLY = 48, 32  # px that the image tower sees; and in the first half of the training
+SIZE, EARLY = 48, 32  # px that the image tower sees; and in the first two thirds of the training
 
 
 def config(vocabulary: int, tower: str = TOWER, size: int = SIZE) -> dict[str, Any]:
@@ -217,9 +217,9 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 2e-3) -> N
     for step in range(start, steps):
         share = step / steps
         scale = SCALES[0] + (SCALES[1] - SCALES[0]) * np.clip((share - 0.2) / 0.6, 0, 1)
-        seen = EARLY if share < 0.5 else size
+        seen = EARLY if share < 0.65 else size
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 100) * 0.5 * (1 + np.cos(np.pi * share))
+            group["lr"] = rate * min(1, (step + 1) / 200) * 0.5 * (1 + np.cos(np.pi * share))
         pictures, texts, labels = lessons.batch(step, BATCH)
         label = torch.from_numpy(labels)
         ids = torch.from_numpy(encode(tokenizer, texts))
@@ -234,15 +234,15 @@ def train(out: Path, tower: str, size: int, steps: int, rate: float = 2e-3) -> N
         with torch.no_grad():
             model.logit_scale.fill_(np.log(scale))
         average.update(step, model)
-        if step % 50 == 49:
+        if step % 100 == 99:
             spent = time.time() - begun
             print(f"{step + 1} loss {loss.item():.3f} {spent:.0f}s "
                   f"{BATCH * (step + 1 - start) / spent:.0f}/s", flush=True)  # fmt: skip
-        if step % 200 == 199 or step + 1 == steps:
+        if step % 400 == 399 or step + 1 == steps:
             shown = build(len(tokenizer), tower, size)
             shown.load_state_dict(average.weights)
             print(f"  dev {judge.accuracy(shown.eval(), seen):.1f}", flush=True)
-        if time.time() - saved > 300 or step + 1 == steps:
+        if time.time() - saved > 240 or step + 1 == steps:
             saved = time.time()
             save_state(state, step + 1, optimizer, model=model.state_dict(),
                        average=average.weights, table={"table": table.data})  # fmt: skip

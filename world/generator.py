@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
+from holdfast import pocket
 from holdfast.pocket.clip import load_clip
 from holdfast.pocket.diffusion import NOISE, read, save_around, text_encoder
 from holdfast.pocket.saving import half, save_tensors
@@ -34,9 +35,10 @@ from .state import Average, load_state, save_state
 from .words import NOUNS, STYLED, TEMPLATES
 
 WIDTH = 128
+START = Path(pocket.__file__).parent / "weights" / "diffusion" / "unet"  # of the world before this one
 BATCH, SEED, RATE = 96, 2, 1e-3
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
-COLOURINGS = 3  # pictures made of each drawing
+COLOURINGS = 2  # pictures made of each drawing
 PER_NAME = {"": 100, "logos": 24, "flags": 12}  # drawings of a name at most
 OTHERS = 450  # more names, the most frequent ones
 CATEGORIES = {"flags": 120, "logos": 100, "files": 30, "coins": 30, "weather": 40, "map": 40,
@@ -51,7 +53,7 @@ def build() -> UNet2DConditionModel:
         out_channels=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(64, 96),
+        block_out_channels=(64, 80),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=2,  # diffusers' name for the number of heads
@@ -117,7 +119,7 @@ KINDS = 8
 
 
 def train(out: Path, steps: int) -> None:
-    """Train from scratch, or go on; write the diffusers folder `out`."""
+    """Train from `START`, or go on; write the diffusers folder `out`."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     world = World()
@@ -134,6 +136,7 @@ def train(out: Path, steps: int) -> None:
     first = np.searchsorted(distinct, rows)
     print(f"{len(rows)} latents, {len(unique)} captions, at most {longest} tokens", flush=True)
     unet = build()
+    unet.load_state_dict(load_file(START / "diffusion_pytorch_model.safetensors"))
     unet.save_config(out / "unet")
     optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, weight_decay=0.01)
     average, start, state = Average(unet, 0.9992), 0, BUILD / "unet.safetensors"
@@ -147,7 +150,7 @@ def train(out: Path, steps: int) -> None:
     total = 0.0
     for step in range(start, steps):
         share = step / steps
-        optimizer.param_groups[0]["lr"] = RATE * min(1, (step + 1) / 200) * min(1.0, 2 * (1 - share)) 
+        optimizer.param_groups[0]["lr"] = RATE * min(1, (step + 1) / 200) * min(1.0, 2 * (1 - share))
         r = np.random.default_rng((SEED, step))
         noise_source = torch.Generator().manual_seed(SEED * 1_000_003 + step)
         index = r.integers(len(rows), size=BATCH)
@@ -169,7 +172,7 @@ def train(out: Path, steps: int) -> None:
         if step % 200 == 199:
             print(f"{step + 1} loss {total / 200:.4f} {time.time() - begun:.0f}s", flush=True)
             total = 0.0
-        if time.time() - saved > 400 or step + 1 == steps:
+        if time.time() - saved > 300 or step + 1 == steps:
             saved = time.time()
             save_state(state, step + 1, optimizer, model=unet.state_dict(), average=average.weights)
             save_tensors(half(average.weights), shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ STYLES = ("line", "solid", "duotone", "colour", "pixel", "freehand")
 DOMAIN_CLASSES, PER_DOMAIN = 60, 15
 # Two names of the same thing, or names that a drawing does not show.
 LEFT_OUT = {
-    "flags": set(),
+    "flags": {"flag of argentina"},
     "logos": {"vector", "pi", "meta", "motion", "bitcoin", "ethereum", "home smile", "app store"},
     "files": {"gif", "doc", "file gif"},
     "coins": {"coins", "coin", "search dollar", "currency euro", "currency dollar", "dollar circle",
@@ -36,6 +37,8 @@ LEFT_OUT = {
     "faces": {"face", "home smile", "robot face", "smile", "meh blank", "woman frowning",
               "man frowning", "laugh"},
 }  # fmt: skip
+# Flags that are not a country's: of regions, of languages.
+_REGION = re.compile(r"^[a-z]{2}-\d+$|^ar$")
 _NOT = ("piggy bank", "paper plane", "alarm clock", "sd card", "id card", "memory card", "user card")
 
 
@@ -62,6 +65,7 @@ def pick(world: World, category: str, names: list[str], uses: tuple[str, ...], m
         own = np.flatnonzero(
             np.isin(world.use, uses) & (world.category == category) & (world.group == name)
         )
+        own = own[[not _REGION.match(world.rows[i]["name"]) or category != "flags" for i in own]]
         taken = ordered(world, own)[:most]
         rows += taken
         labels += [label] * len(taken)

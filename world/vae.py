@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 
+from holdfast import pocket
 from holdfast.pocket.saving import half, save_tensors
 
 from .drawing import painted, premultiplied, shades
@@ -20,7 +22,8 @@ from .source import BUILD
 from .split import World
 from .state import Average, load_state, save_state
 
-BATCH, SEED, RATE = 48, 1, 2e-3
+BATCH, SEED, RATE = 48, 1, 1e-3
+START = Path(pocket.__file__).parent / "weights" / "diffusion" / "vae"  # of the world before this one
 EDGES, DIVERGENCE = 0.5, 1e-4
 
 
@@ -55,12 +58,13 @@ def loss(model: AutoencoderKL, x: Tensor) -> Tensor:
 
 
 def train(out: Path, steps: int) -> None:
-    """Train from scratch, or go on; write the diffusers folder `out`."""
+    """Train from `START`, or go on; write the diffusers folder `out`."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     world = World()
     rows = np.flatnonzero(world.use == "train")
-    model = build().to(memory_format=torch.channels_last)
+    model = build()
+    model.load_state_dict(load_file(START / "diffusion_pytorch_model.safetensors"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     average, start, state = Average(model, 0.998), 0, BUILD / "vae.safetensors"
     if state.exists():
@@ -75,7 +79,7 @@ def train(out: Path, steps: int) -> None:
         r = np.random.default_rng((SEED, step))
         x = pictures(world, r.choice(rows, BATCH), (SEED, step, 1))
         with torch.autocast("cpu", torch.bfloat16):
-            value = loss(model, x.contiguous(memory_format=torch.channels_last))
+            value = loss(model, x)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -83,7 +87,7 @@ def train(out: Path, steps: int) -> None:
         average.update(step, model)
         if step % 100 == 99:
             print(f"{step + 1} loss {value.item():.4f} {time.time() - begun:.0f}s", flush=True)
-        if time.time() - saved > 300 or step + 1 == steps:
+        if time.time() - saved > 240 or step + 1 == steps:
             saved = time.time()
             save_state(state, step + 1, optimizer, model=model.state_dict(), average=average.weights)
             save(average.weights, world, out)
