@@ -1,7 +1,7 @@
 """Make the embedded world again: `python -m world --package iconify-json-2.2.535.tgz`.
 
-Every step is skipped if it is done and goes on where it was stopped; all files lie in `build/world`.
-`npm pack @iconify/json@2.2.535` downloads the package.
+Every step is skipped if it is done and goes on where it was stopped; all files lie in
+`build/world`. `npm pack @iconify/json@2.2.535` downloads the package.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from holdfast.pocket import icons
 from . import corpus, ship, split, student
 from .source import BUILD, unpack
 
-STEPS = {"clip": 3600, "vae": 1600, "generator": 20000}  # of each long training
+STEPS = {"clip": 5000, "vae": 1600, "generator": 20000}  # of each long training
 
 
 def main() -> None:

@@ -12,13 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .categories import OUT, RARE
 from .source import BUILD, Icon, icons, load, svg
 
 SIDE = 32
@@ -132,5 +130,3 @@ def summary() -> str:
     counts = Counter((row["role"], row["category"]) for row in rows if row["shown"])
     lines = [f"{role:6s} {kind or 'general':8s} {n}" for (role, kind), n in sorted(counts.items())]
     return "\n".join(lines)
-
-

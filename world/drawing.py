@@ -31,7 +31,7 @@ def colours(palette: NDArray[np.bool_], r: Generator) -> tuple[Tensor, Tensor]:
 
 
 def moved(drawings: Tensor, r: Generator, degrees: float, shift: float) -> Tensor:
-    """Premultiplied (n, 4, 32, 32), turned, scaled (0.72 to 1.08) and shifted (share of the side)."""
+    """Premultiplied (n, 4, 32, 32), turned, scaled and shifted (share of the side)."""
     n, side = len(drawings), drawings.shape[-1]
     angle = torch.from_numpy(r.uniform(-degrees, degrees, n) * math.pi / 180).float()
     scale = torch.from_numpy(1 / r.uniform(0.72, 1.08, n)).float()
@@ -51,7 +51,7 @@ def premultiplied(pictures: NDArray[np.uint8]) -> Tensor:
 
 
 def painted(x: Tensor, palette: NDArray[np.bool_], ink: Tensor, ground: Tensor) -> Tensor:
-    """Premultiplied (n, 4, h, w) -> RGB (n, 3, h, w) in 0..1; plain drawings take the ink's colour."""
+    """Premultiplied (n, 4, h, w) -> RGB (n, 3, h, w) in 0..1; plain drawings are inked."""
     alpha = x[:, 3:]
     own = torch.from_numpy(palette)[:, None, None, None]
     colour = torch.where(own, x[:, :3], ink[:, :, None, None] * alpha)

@@ -1,7 +1,7 @@
 """Drawings that are almost the same picture, found across teams.
 
-Each picture, in grey on white, is cut to its ink and scaled to 32 x 32. Two pictures are near if the
-64 bits of their perceptual hashes differ in at most `BITS`, or if their 16 x 16 thumbnails
+Each picture, in grey on white, is cut to its ink and scaled to 32 x 32. Two pictures are near if
+the 64 bits of their perceptual hashes differ in at most `BITS`, or if their 16 x 16 thumbnails
 correlate by at least `CORRELATION`.
 """
 

@@ -35,7 +35,9 @@ from .state import Average, load_state, save_state
 from .words import NOUNS, STYLED, TEMPLATES
 
 WIDTH = 128
-START = Path(pocket.__file__).parent / "weights" / "diffusion" / "unet"  # of the world before this one
+START = (
+    Path(pocket.__file__).parent / "weights" / "diffusion" / "unet"
+)  # of the world before this one
 BATCH, SEED, RATE = 96, 2, 1e-3
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
 COLOURINGS = 2  # pictures made of each drawing
@@ -70,7 +72,9 @@ def names(world: World) -> list[tuple[str, str]]:
     result += [("", name) for name in more[:OTHERS]]
     for category, count in CATEGORIES.items():
         seen = Counter(world.group[trained & (world.category == category)].tolist())
-        wanted = set(world.group[np.isin(world.use, ("dev", "test")) & (world.category == category)])
+        wanted = set(
+            world.group[np.isin(world.use, ("dev", "test")) & (world.category == category)]
+        )
         order = sorted(seen.items(), key=lambda item: (item[0] not in wanted, -item[1], item[0]))
         result += [(category, name) for name, n in order[:count] if n >= 2]
     return result
@@ -83,7 +87,10 @@ def lessons(world: World) -> NDArray[np.int64]:
         own = np.flatnonzero(
             (world.use == "train") & (world.category == category) & (world.group == group)
         )
-        order = sorted(own, key=lambda i: digest("generator", world.rows[i]["collection"], world.rows[i]["name"]))
+        order = sorted(
+            own,
+            key=lambda i: digest("generator", world.rows[i]["collection"], world.rows[i]["name"]),
+        )
         own_list = order[: PER_NAME.get(category, 40)]
         least = 60 if group in NOUNS else 24
         chosen += own_list * max(1, least // max(1, len(own_list)))
@@ -102,8 +109,6 @@ def prepare(world: World, folder: Path) -> tuple[Tensor, NDArray[np.int64]]:
             latents = vae.encoded(model, chunks).float() * model.config.scaling_factor
         save_tensors({"latents": latents.half()}, file)
     return load_file(file)["latents"].float(), rows
-
-
 
 
 def told(world: World, row: int, kind: int) -> str:
@@ -150,7 +155,9 @@ def train(out: Path, steps: int) -> None:
     total = 0.0
     for step in range(start, steps):
         share = step / steps
-        optimizer.param_groups[0]["lr"] = RATE * min(1, (step + 1) / 200) * min(1.0, 2 * (1 - share))
+        optimizer.param_groups[0]["lr"] = (
+            RATE * min(1, (step + 1) / 200) * min(1.0, 2 * (1 - share))
+        )
         r = np.random.default_rng((SEED, step))
         noise_source = torch.Generator().manual_seed(SEED * 1_000_003 + step)
         index = r.integers(len(rows), size=BATCH)

@@ -102,7 +102,7 @@ def generate(
 def recognised(
     judge: Judge, folder: Path, names: Sequence[str], per_class: int = 4, **settings: Any
 ) -> tuple[float, NDArray[np.uint8], float]:
-    """Percent of generated pictures that the CLIP reads as asked; the pictures; pictures a second."""
+    """Percent of generated pictures that the CLIP reads as asked; the pictures; their speed."""
     begun = time.perf_counter()
     drawn = generate(
         load_pipeline(folder), [PROMPT.format(n) for n in names], per_class, **settings

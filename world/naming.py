@@ -182,7 +182,7 @@ def parse(
 
     The style is "" when neither the name nor the set tells it.
     """
-    if "skin-tone" in icon or re.search(r"-(medium-)?(dark|light)$", icon) and palette:
+    if "skin-tone" in icon or (re.search(r"-(medium-)?(dark|light)$", icon) and palette):
         return None
     style = STYLE_OF_SET.get(collection, "colour" if palette else "")
     for suffix in sorted(filter(None, suffixes), key=len, reverse=True):
@@ -193,7 +193,9 @@ def parse(
     else:
         if "" in suffixes:
             style = style or _told(suffixes[""].lower().split())
-    icon = re.sub(r"^(outline|outlined|baseline|round|sharp|twotone|bold|solid|line|duo)-", "", icon)
+    icon = re.sub(
+        r"^(outline|outlined|baseline|round|sharp|twotone|bold|solid|line|duo)-", "", icon
+    )
     icon = re.sub(r"^(emoji|mood|weather|device|brand|food|animal)-(?=[a-z]{3})", r"", icon)
     icon = re.sub(r"(?<=[a-z]{2})\d+$", "", icon)
     words = [w for w in re.split(r"[-_ ]+", icon.lower()) if w]

@@ -145,7 +145,9 @@ def domains(world: World) -> dict[str, dict[str, list[tuple[str, bool, Bytes]]]]
 def domain_names(drawn: dict[str, dict[str, list[Any]]]) -> list[str]:
     """The nouns that most styles have drawings of."""
     return sorted(
-        sorted(NOUNS, key=lambda n: (-sum(min(4, len(drawn[s][n])) for s in STYLES), n))[:DOMAIN_CLASSES]
+        sorted(NOUNS, key=lambda n: (-sum(min(4, len(drawn[s][n])) for s in STYLES), n))[
+            :DOMAIN_CLASSES
+        ]
     )
 
 
@@ -154,20 +156,27 @@ def notice(sets: set[str], world: World) -> str:
     lines = [
         "# Drawings by others",
         "",
-        f"The embedded models were trained on, and the embedded pictures are, icons of the npm package "
-        f"`{PACKAGE}` {VERSION} (MIT for the collection). Each set is its authors' work, under its own "
-        "licence; pictures were rendered at 32 pixels, those of one colour in other colours too.",
+        "The embedded models were trained on, and the embedded pictures are, icons of the npm "
+        f"package `{PACKAGE}` {VERSION} (MIT for the collection). Each set is its authors' work, "
+        "under its own licence; pictures were rendered at 32 pixels, those of one colour in other "
+        "colours too.",
         "",
         "| set | author | licence | used for |",
         "|---|---|---|---|",
     ]
-    trained = {row["collection"] for row, use in zip(world.rows, world.use, strict=True) if use == "train"}
+    trained = {
+        row["collection"] for row, use in zip(world.rows, world.use, strict=True) if use == "train"
+    }
     for name, data in collections().items():
         uses = [w for w, yes in (("training", name in trained), ("pictures", name in sets)) if yes]
         if uses:
             author, licence = data["author"], data["license"]
             made = f"[{author['name']}]({author['url']})" if author.get("url") else author["name"]
-            under = f"[{licence['title']}]({licence['url']})" if licence.get("url") else licence["title"]
+            under = (
+                f"[{licence['title']}]({licence['url']})"
+                if licence.get("url")
+                else licence["title"]
+            )
             lines.append(f"| {data['name']} | {made} | {under} | {', '.join(uses)} |")
     return "\n".join(lines) + "\n"
 
@@ -214,7 +223,8 @@ def main() -> None:
     text = json.dumps(shipment.tasks, separators=(",", ":"))
     write_text(SHEETS / "tasks.json", text + "\n")
     counts = {
-        task: {s: len(v["classes"]) for s, v in entry.items() if s != "names"} | {"classes": len(entry["names"])}
+        task: {s: len(v["classes"]) for s, v in entry.items() if s != "names"}
+        | {"classes": len(entry["names"])}
         for task, entry in shipment.tasks.items()
     }
     data = manifest(world, counts)

@@ -47,9 +47,7 @@ def collections() -> dict[str, Any]:
     """What is known of each set that may be used: name, author, licence."""
     known = json.loads((SOURCE / "collections.json").read_text(encoding="utf-8"))
     return {
-        k: v
-        for k, v in known.items()
-        if v["license"].get("spdx") in LICENCES and k not in LEFT_OUT
+        k: v for k, v in known.items() if v["license"].get("spdx") in LICENCES and k not in LEFT_OUT
     }
 
 
@@ -71,7 +69,8 @@ def svg(data: dict[str, Any], name: str) -> str:
     left, top = left - (side - width) / 2, top - (side - height) / 2
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{left} {top} {side} {side}" width="32" height="32" color="#000">{icon["body"]}</svg>'
+        f'viewBox="{left} {top} {side} {side}" width="32" height="32" color="#000">'
+        f"{icon['body']}</svg>"
     )
 
 
@@ -119,8 +118,10 @@ def icons() -> Iterator[Icon]:
         data, owner, seen = load(collection), team(collection), set()
         palette = bool(data["info"].get("palette"))
         for name, icon in sorted(data["icons"].items(), key=lambda item: _size_last(item[0])):
-            found = None if icon.get("hidden") else parse(
-                name, collection, data.get("suffixes") or {}, palette
+            found = (
+                None
+                if icon.get("hidden")
+                else parse(name, collection, data.get("suffixes") or {}, palette)
             )
             if not found:
                 continue

@@ -1,7 +1,7 @@
 """The final split: `split.json` and `hashes.npy` beside the corpus.
 
-A picture of a development team that is nearly one of pre-training is dropped, and one of a test team
-that is nearly one of pre-training or development.
+A picture of a development team that is nearly one of pre-training is dropped, and one of a test
+team that is nearly one of pre-training or development.
 """
 
 from __future__ import annotations

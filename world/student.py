@@ -44,7 +44,8 @@ RECIPES = {
         size=32, crop=1.0, rate=2e-3, steps=1200, seed=4,
     ),
     "student-vit": Recipe(
-        "vit_tiny_patch16_224", {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 3, "num_heads": 3},
+        "vit_tiny_patch16_224",
+        {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 3, "num_heads": 3},
         ("line", "solid"), size=32, crop=0.9, rate=1e-3, steps=1500, seed=3,
     ),
 }  # fmt: skip
@@ -61,7 +62,7 @@ def names(world: World, count: int = 200) -> list[str]:
 
 
 def train(name: str, out: Path) -> None:
-    """Train one of `RECIPES` from scratch on drawings of pre-training; write the timm folder `out`."""
+    """Train one of `RECIPES` on drawings of pre-training; write the timm folder `out`."""
     recipe = RECIPES[name]
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
@@ -95,7 +96,9 @@ def train(name: str, out: Path) -> None:
         average.update(step, model)
         total += loss.item()
         if step % 100 == 99:
-            print(f"{name} {step + 1} loss {total / 100:.3f} {time.time() - begun:.0f}s", flush=True)
+            print(
+                f"{name} {step + 1} loss {total / 100:.3f} {time.time() - begun:.0f}s", flush=True
+            )
             total = 0.0
     model.load_state_dict(average.weights)
     save(model, recipe, labels, out)

@@ -39,7 +39,15 @@ LEFT_OUT = {
 }  # fmt: skip
 # Flags that are not a country's: of regions, of languages.
 _REGION = re.compile(r"^[a-z]{2}-\d+$|^ar$")
-_NOT = ("piggy bank", "paper plane", "alarm clock", "sd card", "id card", "memory card", "user card")
+_NOT = (
+    "piggy bank",
+    "paper plane",
+    "alarm clock",
+    "sd card",
+    "id card",
+    "memory card",
+    "user card",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,8 @@ class Part:
 def ordered(world: World, rows: np.ndarray) -> list[int]:
     """Rows in an order that has nothing to do with sets or names."""
     return sorted(
-        map(int, rows), key=lambda i: digest("task", world.rows[i]["collection"], world.rows[i]["name"])
+        map(int, rows),
+        key=lambda i: digest("task", world.rows[i]["collection"], world.rows[i]["name"]),
     )
 
 
@@ -94,8 +103,10 @@ def category_task(world: World, category: str) -> tuple[list[str], dict[str, Par
 
 
 def loosely_named(world: World) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """Pixel and freehand drawings whose long names end with a noun: (style, noun) -> (set, icon)."""
-    words = {name: noun for name, noun in CANONICAL.items() if noun in NOUNS} | {n: n for n in NOUNS}
+    """Pixel and freehand drawings whose names end with a noun: (style, noun) -> (set, icon)."""
+    words = {name: noun for name, noun in CANONICAL.items() if noun in NOUNS} | {
+        n: n for n in NOUNS
+    }
     found = defaultdict(list)
     for icon in icons():
         if icon.style not in ("pixel", "freehand") or icon.role == "train":

@@ -16,7 +16,17 @@ LICENCES = {
 
 # team -> prefixes of its sets; a set that no line names is a team of its own.
 TEAMS = {
-    "material": ("material-symbols", "ic", "mdi", "line-md", "zmdi", "noto", "gcp", "memory", "k8s"),
+    "material": (
+        "material-symbols",
+        "ic",
+        "mdi",
+        "line-md",
+        "zmdi",
+        "noto",
+        "gcp",
+        "memory",
+        "k8s",
+    ),
     "microsoft": ("fluent", "codicon"),
     "streamline": ("streamline", "guidance", "covid"),
     "fontawesome": ("fa", "fa6", "fa7", "la"),
@@ -45,7 +55,8 @@ _ALONE = ("fad", "fe", "fae", "mingcute", "mage", "material-icon-theme", "flag",
 
 DEV = {
     "emojione", "bi", "cycraft", "mingcute", "iconoir", "ionic", "glyphs", "halfmann", "vaadin",
-    "majesticons", "fxemoji", "flagpack", "skill-icons", "lets-icons", "uiw", "healthicons", "osmic", "gis",
+    "majesticons", "fxemoji", "flagpack", "skill-icons", "lets-icons", "uiw", "healthicons",
+    "osmic", "gis",
 }  # fmt: skip
 TEST = {
     "streamline", "ph", "solar", "twemoji", "boxicons", "iconscout", "circle-flags",

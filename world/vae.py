@@ -23,7 +23,9 @@ from .split import World
 from .state import Average, load_state, save_state
 
 BATCH, SEED, RATE = 48, 1, 1e-3
-START = Path(pocket.__file__).parent / "weights" / "diffusion" / "vae"  # of the world before this one
+START = (
+    Path(pocket.__file__).parent / "weights" / "diffusion" / "vae"
+)  # of the world before this one
 EDGES, DIVERGENCE = 0.5, 1e-4
 
 
@@ -89,7 +91,9 @@ def train(out: Path, steps: int) -> None:
             print(f"{step + 1} loss {value.item():.4f} {time.time() - begun:.0f}s", flush=True)
         if time.time() - saved > 240 or step + 1 == steps:
             saved = time.time()
-            save_state(state, step + 1, optimizer, model=model.state_dict(), average=average.weights)
+            save_state(
+                state, step + 1, optimizer, model=model.state_dict(), average=average.weights
+            )
             save(average.weights, world, out)
 
 

@@ -17,16 +17,18 @@ STYLED = (
 )  # fmt: skip
 PROMPT = "an icon of a {}."
 
-NOUNS = """house, car, bicycle, airplane, bus, train, ship, lorry, helicopter, rocket, ambulance, anchor,
-umbrella, key, padlock, bell, book, calendar, camera, clock, hourglass, envelope, telephone,
-mobile phone, laptop, keyboard, printer, television, radio, microphone, headphones, light bulb,
-magnifying glass, scissors, pencil, paintbrush, paint palette, ruler, hammer, wrench, shield, crown,
-trophy, medal, star, heart, flag, flower, tree, leaf, cat, dog, fish, bug, paw, skull, ghost, robot,
-brain, tooth, eye, hand, gift, shopping cart, shopping bag, basket, wallet, credit card, suitcase,
-briefcase, backpack, graduation cap, glasses, watch, t shirt, bed, couch, door, bathtub, fire, cloud,
-moon, sun, water drop, mountain, tent, compass, globe, map pin, puzzle piece, game controller, dice,
-guitar, music note, syringe, pill, thermometer, microscope, telescope, atom, hospital, bank, factory,
-trash can, paper clip, magnet, battery, gear, thumbs up, scale, feather, ladder, diamond"""
+NOUNS = """house, car, bicycle, airplane, bus, train, ship, lorry, helicopter, rocket, ambulance,
+anchor, umbrella, key, padlock, bell, book, calendar, camera, clock, hourglass,
+envelope, telephone, mobile phone, laptop, keyboard, printer, television, radio,
+microphone, headphones, light bulb, magnifying glass, scissors, pencil, paintbrush,
+paint palette, ruler, hammer, wrench, shield, crown, trophy, medal, star, heart, flag,
+flower, tree, leaf, cat, dog, fish, bug, paw, skull, ghost, robot, brain, tooth, eye,
+hand, gift, shopping cart, shopping bag, basket, wallet, credit card, suitcase,
+briefcase, backpack, graduation cap, glasses, watch, t shirt, bed, couch, door, bathtub,
+fire, cloud, moon, sun, water drop, mountain, tent, compass, globe, map pin, puzzle
+piece, game controller, dice, guitar, music note, syringe, pill, thermometer,
+microscope, telescope, atom, hospital, bank, factory, trash can, paper clip, magnet,
+battery, gear, thumbs up, scale, feather, ladder, diamond"""
 NOUNS = tuple(" ".join(noun.split()) for noun in NOUNS.split(","))  # type: ignore[assignment]
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from world import teams
+from world.duplicates import hashes, normalised, signs
+from world.ship import MANIFEST, exact
 
 from holdfast.errors import UsageError
 from holdfast.pocket import icons
 from holdfast.pocket.icons import tasks
-from world import teams
-from world.duplicates import hashes, normalised, signs
-from world.ship import MANIFEST, exact
 
 FOLDER = Path(icons.__file__).parent
 SETS = json.loads((FOLDER / "manifest.json").read_text())

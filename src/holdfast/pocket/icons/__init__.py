@@ -2,8 +2,8 @@
 
 `path` finds the models: a CLIP (an open_clip folder), a text-to-image pipeline (a diffusers folder)
 and supervised students (timm folders). `write_task` writes folders of drawings, by teams whose work
-no model has seen. The scripts in the repository's folder `world` made all of it from a pinned package
-of icons; `NOTICE.md` names every set, its author and its licence.
+no model has seen. The scripts in the repository's folder `world` made all of it from a pinned
+package of icons; `NOTICE.md` names every set, its author and its licence.
 """
 
 from __future__ import annotations

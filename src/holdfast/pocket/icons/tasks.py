@@ -1,8 +1,8 @@
 """Tasks as folders of PNG files: the shipped drawings, and the real digits of scikit-learn.
 
 A task's drawings lie side by side in two sheets for each split, `<task>-<split>-plain.webp` (only
-the coverage of the ink) and `<task>-<split>-colour.webp` (RGBA), both lossless. `tasks.json` says of
-which class and of which set each drawing is. Plain drawings get their colours here, from a seed.
+the coverage of the ink) and `<task>-<split>-colour.webp` (RGBA), both lossless. `tasks.json` says
+of which class and of which set each drawing is. Plain drawings get their colours here, from a seed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DIGITS_TRAIN = 0.4  # share of the real digits, class by class
 
 @cache
 def index() -> dict[str, Any]:
-    """What `tasks.json` says: task -> names, and for each split the class and set of each drawing."""
+    """What `tasks.json` says: task -> names, and the class and set of each drawing."""
     data: dict[str, Any] = json.loads((SHEETS / "tasks.json").read_text(encoding="utf-8"))
     return data
 
@@ -59,8 +59,10 @@ def write_task(
 
     task: one of TASKS.
     per_class: drawings per class at most; none is all there are.
-    split: drawings of `test` are by teams that no training and no choice of settings has seen; those
-        of `train` are by others. `all` is both. Where a task has no such split, the message says so.
+    split: drawings of `test` are by teams that no training and no choice of settings has seen;
+    those
+        of `train` are by others. `all` is both. Where a task has no such split, the message says
+        so.
     """
     names = class_names(task)
     folders = {_folder(task, name): name for name in names}
@@ -116,7 +118,7 @@ def _tiles(path: Path) -> list[Bytes]:
 
 
 def paint(drawing: Bytes, seed: str) -> Bytes:
-    """A drawing (32, 32) or (32, 32, 4) as a picture (32, 32, 3): its colours follow from the seed."""
+    """A drawing (32, 32) or (32, 32, 4) as a picture (32, 32, 3), its colours from the seed."""
     number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")
     r = np.random.default_rng(number)
     ink, ground = np.full(3, 25.0), np.full(3, 255.0)
