@@ -43,7 +43,7 @@ radish, spinach, turnip, artichoke, peas, ginger, aubergine, durian, papaya, pom
 plum, raspberry, fig, dragon fruit, cranberry, crab, lobster, squid, octopus food, drumstick,
 ham, fruit, vegetable, vegetables, noodle, tempura, bowl rice, bowl food, baby bottle food,
 cotton candy, candy cane, gingerbread"""
-FOOD = {name.strip() for name in _FOOD.split(",")}
+FOOD = {" ".join(name.split()) for name in _FOOD.split(",")}
 _WEATHER = re.compile(
     r"\b(rain|rainy|raining|snow|snowy|snowing|snowflake|sleet|hail|thunder|thunderstorm|storm|"
     r"lightning|"
@@ -71,7 +71,8 @@ _COMMON_FLAG = {"white flag", "black flag", "chequered flag", "crossed flags", "
 _FILE = re.compile(r"^(file|filetype|file type|document|page) ([a-z0-9+#]{1,8})$")
 _EXTENSIONS = set(
     "pdf doc docx xls xlsx ppt pptx txt csv json xml yaml yml html css scss sass js jsx ts tsx php "
-    "py     "java sql db zip rar tar gz mp3 mp4 mov avi wav aac m4p flac png jpg jpeg gif svg bmp tiff "
+    "py java sql db zip rar tar gz mp3 mp4 mov avi wav aac m4p flac png jpg jpeg gif svg bmp "
+    "tiff "
     "raw ai psd eps exe md mdx sh otf ttf woff webp heic rb cs cpp c rs go vue excel word "
     "powerpoint".split()
 )
