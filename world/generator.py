@@ -32,6 +32,7 @@ from . import vae
 from .source import BUILD, digest
 from .split import World
 from .state import Average, load_state, save_state
+from .tasks import CATEGORY_TASKS, category_task
 from .words import NOUNS, STYLED, TEMPLATES
 
 WIDTH = 128
@@ -42,9 +43,11 @@ BATCH, SEED, RATE = 96, 2, 1e-3
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
 COLOURINGS = 2  # pictures made of each drawing
 PER_NAME = {"": 100, "logos": 24, "flags": 12}  # drawings of a name at most
-OTHERS = 450  # more names, the most frequent ones
-CATEGORIES = {"flags": 120, "logos": 100, "files": 30, "coins": 30, "weather": 40, "map": 40,
-              "food": 130, "faces": 40}  # fmt: skip
+OTHERS = 120  # more names, the most frequent ones
+CATEGORIES = {
+    "flags": 40, "logos": 40, "files": 10, "coins": 12, "weather": 20, "map": 10, "food": 50,
+    "faces": 30,
+}  # fmt: skip
 
 
 def build() -> UNet2DConditionModel:
@@ -72,11 +75,9 @@ def names(world: World) -> list[tuple[str, str]]:
     result += [("", name) for name in more[:OTHERS]]
     for category, count in CATEGORIES.items():
         seen = Counter(world.group[trained & (world.category == category)].tolist())
-        wanted = set(
-            world.group[np.isin(world.use, ("dev", "test")) & (world.category == category)]
-        )
-        order = sorted(seen.items(), key=lambda item: (item[0] not in wanted, -item[1], item[0]))
-        result += [(category, name) for name, n in order[:count] if n >= 2]
+        wanted = category_task(world, category)[0] if category in CATEGORY_TASKS else []
+        order = sorted(seen, key=lambda name: (name not in wanted, -seen[name], name))
+        result += [(category, name) for name in order[:count] if seen[name] >= 2]
     return result
 
 
