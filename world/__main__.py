@@ -17,7 +17,7 @@ from holdfast.pocket import icons
 from . import corpus, ship, split, student
 from .source import BUILD, unpack
 
-STEPS = {"clip": 5000, "vae": 1600, "generator": 20000}  # of each long training
+STEPS = {"clip": 5000, "vae": 700, "generator": 20000}  # of each long training
 
 
 def main() -> None:
