@@ -19,7 +19,8 @@ from holdfast.pocket.saving import half, save_tensors
 from .source import BUILD
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
-VAE = CHECKPOINTS / "vae"
+VAE, UNET = CHECKPOINTS / "vae", CHECKPOINTS / "unet"
+UNET_STEP = 869
 TABLE = CHECKPOINTS / "clip-table.safetensors"  # vectors of the names, and the step
 
 
@@ -29,6 +30,7 @@ def save() -> None:
     CHECKPOINTS.mkdir(exist_ok=True)
     save_tensors(half({"table": state["table/table"]}) | {"step": state["step"]}, TABLE)
     shutil.copytree(BUILD / "diffusion" / "vae", VAE, dirs_exist_ok=True)
+    shutil.copytree(BUILD / "diffusion" / "unet", UNET, dirs_exist_ok=True)
 
 
 def restore() -> None:
@@ -50,6 +52,12 @@ def restore() -> None:
         tensors["step"] = torch.tensor(700)
         save_tensors(tensors, BUILD / "vae.safetensors")
         shutil.copytree(VAE, BUILD / "diffusion" / "vae", dirs_exist_ok=True)
+    if not (BUILD / "unet.safetensors").exists():
+        weights = load_file(UNET / "diffusion_pytorch_model.safetensors")
+        tensors = {f"{p}/{k}": v.float() for p in ("model", "average") for k, v in weights.items()}
+        tensors["step"] = torch.tensor(UNET_STEP)
+        save_tensors(tensors, BUILD / "unet.safetensors")
+        shutil.copytree(UNET, BUILD / "diffusion" / "unet", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
