@@ -1,0 +1,43 @@
+"""A small embedded world of drawings that many design teams made, and models trained on them.
+
+`path` finds the models: a CLIP (an open_clip folder), a text-to-image pipeline (a diffusers folder)
+and supervised students (timm folders). `write_task` writes folders of drawings, by teams whose work
+no model has seen. The scripts in the repository's folder `world` made all of it from a pinned
+package of icons; `NOTICE.md` names every set, its author and its licence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.errors import HoldfastError, UsageError
+
+from .tasks import NOUNS, TASKS, Split, class_names, pictures, write_task
+
+WEIGHTS = Path(__file__).parent / "weights"
+MODELS = {
+    "clip": "open_clip_model.safetensors",
+    "diffusion": "model_index.json",
+    "student": "model.safetensors",
+    "student-vit": "model.safetensors",
+}
+STUDENTS = {"pocket": "student", "pocket-vit": "student-vit"}  # what users call them
+
+
+def path(model: str) -> Path:
+    """The folder of one of `MODELS`."""
+    if model not in MODELS:
+        raise UsageError(f"There is no pocket model {model!r}: choose from {', '.join(MODELS)}.")
+    folder = WEIGHTS / model
+    if not (folder / MODELS[model]).exists():
+        raise HoldfastError(
+            f"The pocket model {model!r} is missing from {folder}; reinstall holdfast, "
+            f"or train it with: make pocket"
+        )
+    return folder
+
+
+__all__ = [
+    "MODELS", "NOUNS", "STUDENTS", "TASKS", "WEIGHTS", "Split", "class_names", "path", "pictures",
+    "write_task",
+]  # fmt: skip

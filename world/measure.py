@@ -1,0 +1,148 @@
+"""What the models of the drawn world can do, and their card: `python -m world.measure`.
+
+Everything was chosen on development teams (`dev`); `test` is looked at for the card only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from holdfast.pocket import icons
+
+from .words import NOUNS, PROMPT
+
+GENERATION = {"num_inference_steps": 12, "guidance_scale": 5.0}
+
+
+class Judge:
+    """A CLIP folder, loaded by plain open_clip, as a classifier of pictures by names."""
+
+    def __init__(self, folder: Path) -> None:
+        name = f"local-dir:{folder}"
+        model, self.preprocess = open_clip.create_model_from_pretrained(name)
+        self.model = model.eval()
+        self.tokenizer = open_clip.get_tokenizer(name)
+
+    @torch.inference_mode()
+    def text(self, names: Sequence[str], prompt: str = PROMPT) -> Tensor:
+        """Unit vectors of names (n, d)."""
+        tokens = self.tokenizer([prompt.format(name) for name in names])
+        result: Tensor = self.model.encode_text(tokens, normalize=True)
+        return result
+
+    @torch.inference_mode()
+    def image(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """Pictures (n, 32, 32, 3) -> unit vectors (n, d)."""
+        x = torch.stack([self.preprocess(Image.fromarray(p)) for p in pictures])
+        parts = [self.model.encode_image(c, normalize=True) for c in x.split(256)]
+        return torch.cat(parts)
+
+    def accuracy(
+        self, per_class: Sequence[NDArray[np.uint8]], names: Sequence[str], prompt: str = PROMPT
+    ) -> float:
+        """Percent of pictures that are nearest to the name of their class, all pictures alike."""
+        labels = torch.tensor([k for k, part in enumerate(per_class) for _ in part])
+        image = self.image(np.concatenate([p for p in per_class if len(p)]))
+        guess = (image @ self.text(names, prompt).T).argmax(1)
+        return round(100 * (guess == labels).float().mean().item(), 1)
+
+
+def zero_shot(judge: Judge) -> dict[str, dict[str, float]]:
+    """Accuracy on the shipped pictures of test teams, by task; and chance."""
+    found = {}
+    for task in icons.TASKS:
+        names = icons.class_names(task)
+        found[task] = {
+            "accuracy": judge.accuracy(icons.pictures(task, "test"), names),
+            "classes": len(names),
+            "chance": round(100 / len(names), 1),
+        }
+    return found
+
+
+def load_pipeline(folder: Path) -> Any:
+    """The text-to-image pipeline, without its progress bars."""
+    from diffusers import AutoPipelineForText2Image
+
+    pipeline = AutoPipelineForText2Image.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def generate(
+    pipeline: Any, texts: Sequence[str], per_text: int, seed: int = 0, **settings: Any
+) -> NDArray[np.uint8]:
+    """Pictures (texts, per_text, 32, 32, 3), each from a seed of its own."""
+    asked = [text for text in texts for _ in range(per_text)]
+    drawn = []
+    for start in range(0, len(asked), 64):
+        chunk = asked[start : start + 64]
+        seeds = [
+            torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(chunk))
+        ]
+        images = pipeline(
+            chunk, generator=seeds, output_type="np", **(GENERATION | settings)
+        ).images
+        drawn.append((images * 255).round().astype(np.uint8))
+    whole = np.concatenate(drawn)
+    return whole.reshape(len(texts), per_text, *whole.shape[1:])
+
+
+def recognised(
+    judge: Judge, folder: Path, names: Sequence[str], per_class: int = 4, **settings: Any
+) -> tuple[float, NDArray[np.uint8], float]:
+    """Percent of generated pictures that the CLIP reads as asked; the pictures; their speed."""
+    begun = time.perf_counter()
+    drawn = generate(
+        load_pipeline(folder), [PROMPT.format(n) for n in names], per_class, **settings
+    )
+    speed = drawn.shape[0] * drawn.shape[1] / (time.perf_counter() - begun)
+    return judge.accuracy(list(drawn), names), drawn, speed
+
+
+def contact(drawn: NDArray[np.uint8], path: Path, columns: int = 40) -> None:
+    """A sheet of pictures (classes, n, 32, 32, 3), a column a class, for the eye."""
+    classes, per_class = drawn.shape[:2]
+    bands = -(-classes // columns)
+    sheet = Image.new("RGB", (columns * 34, bands * per_class * 34), "gray")
+    for k in range(classes):
+        for n in range(per_class):
+            place = (k % columns * 34, (k // columns * per_class + n) * 34)
+            sheet.paste(Image.fromarray(drawn[k, n]), place)
+    sheet.save(path)
+
+
+def main() -> None:
+    """Print what was asked for: `clip`, `generator`."""
+    parser = argparse.ArgumentParser(prog="python -m world.measure")
+    parser.add_argument("what", choices=("clip", "generator"))
+    parser.add_argument("--weights", type=Path, default=icons.WEIGHTS)
+    parser.add_argument("--guidance", type=float, default=GENERATION["guidance_scale"])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    judge = Judge(options.weights / "clip")
+    if options.what == "clip":
+        for task, row in zero_shot(judge).items():
+            print(f"{task:18s} {row['accuracy']:5.1f} of {row['classes']} (chance {row['chance']})")
+        print("logit scale", judge.model.logit_scale.exp().item())
+    else:
+        share, drawn, speed = recognised(
+            judge, options.weights / "diffusion", NOUNS, guidance_scale=options.guidance
+        )
+        print(f"read as asked {share} %, {speed:.1f} pictures/s at guidance {options.guidance}")
+        contact(drawn, Path("build/generated.png"))
+
+
+if __name__ == "__main__":
+    main()
