@@ -14,12 +14,8 @@ from holdfast.averaging import (
     SWADTracker,
     ValidatedAverage,
     Validation,
-    copied,
     evaluating,
-    extend,
-    on_cpu,
 )
-from holdfast.swad import Segment
 
 
 class Losses:
@@ -215,23 +211,6 @@ def test_a_running_average_that_begins_late_begins_where_it_is():
 def test_a_tracker_that_has_seen_nothing_can_be_kept():
     tensors, values = BestTracker(Losses([]), 1, 1).state()
     assert (tensors, values) == ({}, {"best": {}, "validations": []})
-
-
-class Elsewhere:
-    """A tensor on an accelerator, as far as it is moved."""
-
-    def to(self, device, copy=False):
-        return device, copy
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_weights_come_to_the_cpu_and_a_mean_goes_where_the_weights_are():
-    assert on_cpu({"w": Elsewhere()}) == {"w": ("cpu", False)}
-    assert copied({"w": Elsewhere()}) == {"w": ("cpu", True)}
-    mean = Segment({"w": torch.zeros(2)}, 0, 0)
-    extend(mean, {"w": torch.zeros(2, device="meta")}, 1)
-    assert mean.weights["w"].device.type == "meta"
-    assert (mean.first, mean.last, mean.count) == (0, 1, 2)
 
 
 def test_the_segments_that_wait_are_on_the_cpu(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.reference.swad import average
 
-from holdfast.swad import SWAD, Segment
+from holdfast.swad import SWAD, Segment, extend, started
 
 
 def segment(k, loss=math.nan):
@@ -183,3 +183,19 @@ def test_a_segment_without_a_loss_comes_back_without_one():
     again = restored(swad)
     assert math.isnan(again.recent[0].loss) and again.recent[1].loss == 1.0
     assert [s.count for s in again.recent] == [1, 5]
+
+
+def test_a_segment_starts_with_a_copy_and_takes_step_after_step():
+    weights = {"w": torch.tensor([2.0])}
+    mean = started(weights, 4)
+    assert (mean.first, mean.last, mean.count) == (4, 4, 1)
+    weights["w"] += 4
+    extend(mean, weights, 5)
+    assert (mean.first, mean.last, mean.count) == (4, 5, 2)
+    assert mean.weights["w"].item() == 4
+
+
+def test_a_mean_from_a_checkpoint_goes_where_the_weights_are():
+    mean = started({"w": torch.zeros(2)}, 0)
+    extend(mean, {"w": torch.zeros(2, device="meta")}, 1)
+    assert mean.weights["w"].device.type == "meta"

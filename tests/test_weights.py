@@ -9,11 +9,13 @@ from holdfast.weights import (
     adaptive_importance,
     add_consolidation_grad,
     check_same_names,
+    copied,
     digest,
     fisher_information,
     fisher_merge,
     interpolate,
     mean_normalised,
+    on_cpu,
     uniform_importance,
 )
 
@@ -264,3 +266,23 @@ def test_at_the_anchor_nothing_pulls():
     parameter.grad = torch.tensor([3.0, 0.0])
     assert add_consolidation_grad(anchor, {"w": parameter}, 5.0, adaptive_importance).item() == 0
     assert parameter.grad.tolist() == [3.0, 0.0]
+
+
+class Elsewhere:
+    """A tensor on an accelerator, as far as it is moved."""
+
+    def to(self, device, copy=False):
+        return device, copy
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_weights_come_to_the_cpu():
+    assert on_cpu({"w": Elsewhere()}) == {"w": ("cpu", False)}
+    assert copied({"w": Elsewhere()}) == {"w": ("cpu", True)}
+
+
+def test_a_copy_does_not_change_with_its_origin():
+    weights = {"w": torch.zeros(2)}
+    kept = copied(weights)
+    weights["w"] += 1
+    assert kept["w"].tolist() == [0, 0]
