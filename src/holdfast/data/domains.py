@@ -173,7 +173,10 @@ def find_unreadable(domains: Domains) -> Domains:
 
 
 def evenly(indices: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the places, evenly spaced, and so over domains and classes."""
+    """Choose at most `count` of the `indices`, evenly spaced, and so over domains and classes.
+
+    indices: (n,), positions in the list of all images.
+    """
     count = min(count, len(indices))
     return [indices[i * len(indices) // count] for i in range(count)]
 
