@@ -6,7 +6,7 @@ ViT-B/32 with random weights, 16 images of the task, 16 replay images, 100 class
 plain step keeps the previous model and asks it in every step, encodes every prompt with the whole
 context, builds one graph of all losses, walks it once for the Fisher information and once for the
 gradients, and has autograd differentiate the penalty. Ours is what `train.fit` makes of
-`methods.continual`, in float32 and with bf16 autocast. Each has a process of its own and the plain
+`methods.gift`, in float32 and with bf16 autocast. Each has a process of its own and the plain
 step takes turns with one of ours, so that both meet the same machine; the ratios are medians over
 the turns. Seconds are the processor's, on one thread, so that other work on the machine does not
 count. Losses and gradients of the first step must agree in float32. Needs 14 GiB of memory.

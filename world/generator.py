@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import DDPMScheduler
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,7 +23,7 @@ from transformers import CLIPTokenizer
 
 from holdfast import pocket
 from holdfast.pocket.clip import read_clip
-from holdfast.pocket.diffusion import NOISE, read_text, save_around, text_encoder
+from holdfast.pocket.diffusion import NOISE, build_unet, read_text, save_around, text_encoder
 from holdfast.pocket.saving import half, save_weights
 from holdfast.pocket.tokenizer import encode
 from holdfast.pocket.vae import load_vae
@@ -35,7 +35,6 @@ from .state import Average, load_state, save_state
 from .tasks import CATEGORY_TASKS, category_task
 from .words import NOUNS, STYLED, TEMPLATES
 
-WIDTH = 128
 START = (
     Path(pocket.__file__).parent / "weights" / "diffusion" / "unet"
 )  # of the world before this one
@@ -48,22 +47,6 @@ CATEGORIES = {
     "flags": 40, "logos": 40, "files": 10, "coins": 12, "weather": 20, "map": 10, "food": 50,
     "faces": 30,
 }  # fmt: skip
-
-
-def build() -> UNet2DConditionModel:
-    """A new, untrained model."""
-    return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=8,
-        out_channels=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(64, 80),
-        layers_per_block=1,
-        cross_attention_dim=WIDTH,
-        attention_head_dim=2,  # diffusers' name for the number of heads
-        norm_num_groups=8,
-    )
 
 
 def names(world: World) -> list[tuple[str, str]]:
@@ -141,7 +124,7 @@ def train(out: Path, steps: int) -> None:
     words = read_text(reader, ids).half()  # the pipeline shows the UNet all CONTEXT places
     first = np.searchsorted(distinct, rows)
     print(f"{len(rows)} latents, {len(unique)} captions, at most {longest} tokens", flush=True)
-    unet = build()
+    unet = build_unet()
     unet.load_state_dict(load_file(START / "diffusion_pytorch_model.safetensors"))
     unet.save_config(out / "unet")
     optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, weight_decay=0.01)

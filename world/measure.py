@@ -19,10 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from holdfast.pocket import icons
+from holdfast.pocket.diffusion import GENERATION, draw_pictures, load_pipeline
 
 from .words import NOUNS, PROMPT
-
-GENERATION = {"num_inference_steps": 12, "guidance_scale": 5.0}
 
 
 class Judge:
@@ -71,40 +70,12 @@ def zero_shot(judge: Judge) -> dict[str, dict[str, float]]:
     return found
 
 
-def load_pipeline(folder: Path) -> Any:
-    """The text-to-image pipeline, without its progress bars."""
-    from diffusers import AutoPipelineForText2Image
-
-    pipeline = AutoPipelineForText2Image.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def generate(
-    pipeline: Any, texts: Sequence[str], per_text: int, seed: int = 0, **settings: Any
-) -> NDArray[np.uint8]:
-    """Pictures (texts, per_text, 32, 32, 3), each from a seed of its own."""
-    asked = [text for text in texts for _ in range(per_text)]
-    drawn = []
-    for start in range(0, len(asked), 64):
-        chunk = asked[start : start + 64]
-        seeds = [
-            torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(chunk))
-        ]
-        images = pipeline(
-            chunk, generator=seeds, output_type="np", **(GENERATION | settings)
-        ).images
-        drawn.append((images * 255).round().astype(np.uint8))
-    whole = np.concatenate(drawn)
-    return whole.reshape(len(texts), per_text, *whole.shape[1:])
-
-
 def recognised(
     judge: Judge, folder: Path, names: Sequence[str], per_class: int = 4, **settings: Any
 ) -> tuple[float, NDArray[np.uint8], float]:
     """Percent of generated pictures that the CLIP reads as asked; the pictures; their speed."""
     begun = time.perf_counter()
-    drawn = generate(
+    drawn = draw_pictures(
         load_pipeline(folder), [PROMPT.format(n) for n in names], per_class, **settings
     )
     speed = drawn.shape[0] * drawn.shape[1] / (time.perf_counter() - begun)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from holdfast import pocket
 from holdfast.pocket.saving import half, save_weights
+from holdfast.pocket.vae import build_vae
 
 from .drawing import painted, premultiplied, shades
 from .source import BUILD
@@ -27,18 +28,6 @@ START = (
     Path(pocket.__file__).parent / "weights" / "diffusion" / "vae"
 )  # of the world before this one
 EDGES, DIVERGENCE = 0.5, 1e-4
-
-
-def build() -> AutoencoderKL:
-    """A new, untrained model of 0.4 M parameters."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(16, 32, 48),
-        latent_channels=8,
-        norm_num_groups=8,
-        sample_size=32,
-    )
 
 
 def pictures(world: World, rows: NDArray[np.int64], seed: tuple[int, ...]) -> Tensor:
@@ -65,7 +54,7 @@ def train(out: Path, steps: int) -> None:
     torch.manual_seed(SEED)
     world = World()
     rows = np.flatnonzero(world.use == "train")
-    model = build()
+    model = build_vae()
     model.load_state_dict(load_file(START / "diffusion_pytorch_model.safetensors"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     average, start, state = Average(model, 0.998), 0, BUILD / "vae.safetensors"
@@ -105,7 +94,7 @@ def encoded(model: AutoencoderKL, chunks: Iterator[Tensor]) -> Tensor:
 
 def save(weights: dict[str, Tensor], world: World, out: Path) -> None:
     """Save with the factor that gives latents unit variance, as the pipeline expects."""
-    model = build()
+    model = build_vae()
     model.load_state_dict(weights)
     rows = np.random.default_rng(SEED).choice(np.flatnonzero(world.use == "train"), 2048)
     x = pictures(world, rows, (SEED, 0, 2))

@@ -69,7 +69,7 @@ def test_our_padding_free_reading_gives_open_clips_embeddings(judge):
 @clip
 @diffusion
 def test_the_pipelines_text_encoder_is_the_clips_text_tower(judge):
-    from world.measure import load_pipeline
+    from holdfast.pocket.diffusion import load_pipeline
 
     pipeline = load_pipeline(icons.path("diffusion"))
     tokens = judge.tokenizer(["an icon of a boat.", "a flag of italy"])

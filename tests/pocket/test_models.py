@@ -9,7 +9,8 @@ from PIL import Image
 
 import holdfast.pocket as pocket
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.pocket.measure import ZeroShotJudge, generate, load_pipeline, prompts, task_pictures
+from holdfast.pocket.diffusion import draw_pictures, load_pipeline
+from holdfast.pocket.measure import ZeroShotJudge, prompts, task_pictures
 from holdfast.pocket.world import CLASSES
 
 
@@ -72,7 +73,7 @@ def test_the_pipelines_text_encoder_is_the_clips_text_tower(judge, pipeline):
 
 
 def test_the_pipeline_draws_what_is_asked_for(judge, pipeline):
-    drawn = generate(pipeline, prompts("digits")[:4], 3)
+    drawn = draw_pictures(pipeline, prompts("digits")[:4], 3)
     assert drawn.shape == (4, 3, 32, 32, 3)
     assert drawn.std() > 10
     assert judge.accuracy(drawn, prompts("digits")[:4]) > 50
@@ -96,9 +97,10 @@ def test_the_card_tells_of_the_shipped_files():
     assert card["files"] == inventory(pocket.WEIGHTS)
 
 
-def test_missing_models_are_explained(monkeypatch, tmp_path):
-    monkeypatch.setattr(pocket, "WEIGHTS", tmp_path)
+def test_missing_models_are_explained(tmp_path):
     with pytest.raises(HoldfastError, match=r"pocket\.train all"):
-        pocket.path("clip")
+        pocket.path("clip", tmp_path)
+    with pytest.raises(HoldfastError, match=r"make world$"):
+        pocket.path("clip", tmp_path, "make world")
     with pytest.raises(UsageError, match="student"):
         pocket.path("teacher")

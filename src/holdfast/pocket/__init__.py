@@ -24,15 +24,17 @@ MODELS = {
 STUDENTS = {"pocket": "student", "pocket-vit": "student-vit"}  # what users call them
 
 
-def path(model: str) -> Path:
-    """The folder of one of `MODELS`."""
+def path(
+    model: str, weights: Path = WEIGHTS, made_by: str = "python -m holdfast.pocket.train all"
+) -> Path:
+    """The folder of one of `MODELS` in `weights`, which the command `made_by` makes."""
     if model not in MODELS:
         raise UsageError(f"There is no pocket model {model!r}: choose from {', '.join(MODELS)}.")
-    folder = WEIGHTS / model
+    folder = weights / model
     if not (folder / MODELS[model]).exists():
         raise HoldfastError(
             f"The pocket model {model!r} is missing from {folder}; reinstall holdfast, "
-            f"or train it with: python -m holdfast.pocket.train all"
+            f"or train it with: {made_by}"
         )
     return folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,39 @@ DECAY = 0.999  # of the running average of the weights, which is what is saved
 UNET_OPTIMISATION = Optimisation(
     learning_rate=1e-3, weight_decay=0.01, warmup_steps=200, clip_norm=1.0
 )
+GENERATION = {"num_inference_steps": 12, "guidance_scale": 5.0}  # for looking at the model
 NOISE: dict[str, Any] = {
     "num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2",
     "prediction_type": "v_prediction",
 }  # fmt: skip
+
+
+def load_pipeline(folder: Path) -> Any:
+    """The text-to-image pipeline, without its progress bars."""
+    from diffusers import AutoPipelineForText2Image
+
+    pipeline = AutoPipelineForText2Image.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def draw_pictures(
+    pipeline: Any, texts: Sequence[str], per_text: int, seed: int = 0, **settings: Any
+) -> NDArray[np.uint8]:
+    """Pictures (texts, per_text, 32, 32, 3), each from a seed of its own."""
+    asked = [text for text in texts for _ in range(per_text)]
+    drawn = []
+    for start in range(0, len(asked), 64):
+        chunk = asked[start : start + 64]
+        seeds = [
+            torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(chunk))
+        ]
+        images = pipeline(
+            chunk, generator=seeds, output_type="np", **(GENERATION | settings)
+        ).images
+        drawn.append((images * 255).round().astype(np.uint8))
+    whole = np.concatenate(drawn)
+    return whole.reshape(len(texts), per_text, *whole.shape[1:])
 
 
 def build_unet() -> UNet2DConditionModel:

@@ -28,6 +28,7 @@ from .captions import readable_name
 from .card import as_text
 from .clip import read_clip, scaled_pixels
 from .corpus import SHARES, SIZE
+from .diffusion import GENERATION, draw_pictures, load_pipeline
 from .student import FAMILIES, LABELS, RECIPES, read_student
 from .tasks import DATASETS, picture, real_digits
 from .tokenizer import encode, load_tokenizer
@@ -36,7 +37,6 @@ from .vae import load_vae, scaled
 from .world import CLASSES, draw
 
 PROMPT = "a photo of a {}."
-GENERATION = {"num_inference_steps": 12, "guidance_scale": 5.0}
 Pictures = NDArray[np.uint8]  # (classes, n, 32, 32, 3)
 
 
@@ -101,40 +101,12 @@ def zero_shot(judge: ZeroShotJudge, per_class: int = 60) -> dict[str, Any]:
     return {"downstream": far, "as in pre-training, unseen seeds": near, "chance": chance}
 
 
-def load_pipeline(folder: Path) -> Any:
-    """The text-to-image pipeline, without its progress bars."""
-    from diffusers import AutoPipelineForText2Image
-
-    pipeline = AutoPipelineForText2Image.from_pretrained(folder)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def generate(
-    pipeline: Any, texts: list[str], per_text: int, seed: int = 0, **settings: Any
-) -> Pictures:
-    """Pictures (texts, per_text, 32, 32, 3), each from a seed of its own."""
-    asked = [text for text in texts for _ in range(per_text)]
-    drawn = []
-    for start in range(0, len(asked), 64):
-        chunk = asked[start : start + 64]
-        seeds = [
-            torch.Generator().manual_seed(seed * 1_000_003 + start + i) for i in range(len(chunk))
-        ]
-        images = pipeline(
-            chunk, generator=seeds, output_type="np", **(GENERATION | settings)
-        ).images
-        drawn.append((images * 255).round().astype(np.uint8))
-    whole = np.concatenate(drawn)
-    return whole.reshape(len(texts), per_text, *whole.shape[1:])
-
-
 def generated(judge: ZeroShotJudge, weights: Path, per_class: int = 10) -> dict[str, Any]:
     """How often the CLIP sees in a drawn picture what was asked for, by family; and the speed."""
     pipeline = load_pipeline(weights / "diffusion")
     begun, agreement, count = time.perf_counter(), {}, 0
     for family in CLASSES:
-        drawn = generate(pipeline, prompts(family), per_class)
+        drawn = draw_pictures(pipeline, prompts(family), per_class)
         agreement[family] = judge.accuracy(drawn, prompts(family))
         count += drawn.shape[0] * drawn.shape[1]
     seconds = time.perf_counter() - begun

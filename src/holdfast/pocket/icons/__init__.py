@@ -10,31 +10,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast.errors import HoldfastError, UsageError
+from holdfast import pocket
+from holdfast.pocket import MODELS, STUDENTS
 
 from .tasks import NOUNS, TASKS, Split, class_names, pictures, write_task
 
 WEIGHTS = Path(__file__).parent / "weights"
-MODELS = {
-    "clip": "open_clip_model.safetensors",
-    "diffusion": "model_index.json",
-    "student": "model.safetensors",
-    "student-vit": "model.safetensors",
-}
-STUDENTS = {"pocket": "student", "pocket-vit": "student-vit"}  # what users call them
 
 
 def path(model: str) -> Path:
     """The folder of one of `MODELS`."""
-    if model not in MODELS:
-        raise UsageError(f"There is no pocket model {model!r}: choose from {', '.join(MODELS)}.")
-    folder = WEIGHTS / model
-    if not (folder / MODELS[model]).exists():
-        raise HoldfastError(
-            f"The pocket model {model!r} is missing from {folder}; reinstall holdfast, "
-            f"or train it with: make pocket"
-        )
-    return folder
+    return pocket.path(model, WEIGHTS, "make world")
 
 
 __all__ = [
