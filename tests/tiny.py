@@ -139,6 +139,31 @@ def siglip_folder(folder: Path, seed: int = 0) -> Path:
     return save_open_clip(folder, model, {**config, "custom_text": True})
 
 
+def coca_folder(folder: Path, seed: int = 0) -> Path:
+    """The same of CoCa's kind: towers that also give tokens, for a decoder of captions."""
+    import open_clip
+
+    torch.manual_seed(seed)
+    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 1,
+            "width": 32,
+            "head_width": 16,
+            "patch_size": 8,
+            "attentional_pool": True,
+            "attn_pooler_heads": 2,
+            "output_tokens": True,
+        },
+        "text_cfg": {**text, "embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": {**text, "attn_pooler_heads": 2},
+    }
+    model = open_clip.CoCa(**config)
+    return save_open_clip(folder, model, {**config, "custom_text": True})
+
+
 def save_open_clip(folder: Path, model: torch.nn.Module, config: dict) -> Path:
     """Write a model and its configuration as open_clip reads them."""
     import json

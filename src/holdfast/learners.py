@@ -11,7 +11,7 @@ from holdfast.data.batches import Batch
 from holdfast.losses import clip_logits
 from holdfast.models.classifier import Head
 from holdfast.models.clip import CLIP
-from holdfast.models.text import text_features
+from holdfast.models.text import image_embeddings, image_features, text_features
 
 FROZEN = ("logit_scale", "logit_bias")  # of CLIP; they stay as they are
 
@@ -95,7 +95,7 @@ class TwoTowerLearner(nn.Module):
             rows, labels = labels.unique(return_inverse=True)
             tokens = tokens[rows]
         device = self.model.logit_scale.device
-        z = self.model.encode_image(batch.images.to(device, non_blocking=True)).float()
+        z = image_embeddings(self.model, batch.images.to(device, non_blocking=True))
         text = self.text_features(tokens)
         logits = clip_logits(F.normalize(z, dim=-1), text, self.logit_scale)
         return Answers(z, logits, labels.to(device, non_blocking=True))
@@ -106,7 +106,7 @@ class TwoTowerLearner(nn.Module):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Normalised embeddings of images, (batch, dim)."""
-        return F.normalize(self.model.encode_image(images).float(), dim=-1)
+        return image_features(self.model, images)
 
     def text_features(self, tokens: Tensor) -> Tensor:
         """Normalised embeddings of tokens (prompts, context): (prompts, dim)."""

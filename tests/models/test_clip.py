@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.models.clip import load_clip
+from holdfast.models.clip import load_clip, try_text
 
 
 def test_unknown_models_and_tags_get_near_matches():
@@ -51,3 +51,23 @@ def test_quickgelu_follows_the_weights(tmp_path, clip_folder):
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(clip.model.visual(images), again.model.visual(images))
+
+
+def test_weights_that_are_not_finite_and_towers_of_two_widths_are_refused_at_once(
+    tmp_path, clip_folder
+):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "nan"
+    shutil.copytree(clip_folder, folder)
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights["visual.conv1.weight"][0] = float("nan")
+    save_file(weights, folder / "open_clip_model.safetensors")
+    with pytest.raises(HoldfastError, match="not finite for a plain picture"):
+        load_clip(f"local-dir:{folder}", device="cpu")
+    clip = load_clip(f"local-dir:{clip_folder}", device="cpu")
+    with pytest.raises(HoldfastError, match="images 12 numbers and text 16"):
+        try_text(clip, 12)
+    clip.tokenizer = None
+    with pytest.raises(HoldfastError, match="cannot read a prompt"):
+        try_text(clip, 16)

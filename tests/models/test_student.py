@@ -150,3 +150,30 @@ def test_weights_that_cannot_be_fetched_get_the_command_that_fetches_them(tmp_pa
     (broken / "model.safetensors").write_bytes(b"half")
     with pytest.raises(HoldfastError, match="could not be loaded"):
         load_student(f"local-dir:{broken}", 8)
+
+
+@pytest.mark.parametrize("mean", [[0.4], [0.2, 0.5, 0.8]])
+def test_a_student_of_one_channel_sees_pictures_in_grey(tmp_path, mean):
+    made = timm.create_model("test_resnet", in_chans=1, num_classes=3)
+    made.pretrained_cfg["mean"] = mean
+    timm.models.save_for_hf(made, tmp_path, model_args={"in_chans": 1}, safe_serialization=True)
+    tower = load_student(f"local-dir:{tmp_path}", 16, device="cpu")
+    picture = Image.new("RGB", (200, 200), (255, 0, 0))
+    seen = tower.preprocess(picture)
+    grey = 76 / 255  # ITU-R 601: 0.299 of red
+    assert seen.shape == (1, 160, 160)
+    middle = 0.4 if len(mean) == 1 else 0.5
+    assert seen.mean().item() == pytest.approx((grey - middle) / 0.5, abs=1e-3)
+    with torch.no_grad():
+        assert tower.visual(seen[None]).shape == (1, 16)
+    tower.save(tmp_path / "again")
+    again = load_student(f"local-dir:{tmp_path / 'again'}", None, device="cpu")
+    with torch.no_grad():
+        assert torch.equal(again.visual(seen[None]), tower.visual.backbone(seen[None]))
+
+
+def test_a_student_of_other_channels_is_refused(tmp_path):
+    made = timm.create_model("test_resnet", in_chans=5, num_classes=3)
+    timm.models.save_for_hf(made, tmp_path, model_args={"in_chans": 5}, safe_serialization=True)
+    with pytest.raises(HoldfastError, match="cannot look at a picture"):
+        load_student(f"local-dir:{tmp_path}", 16, device="cpu")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from holdfast.data.folders import read_image
 
-Transform = Callable[[Image.Image], Tensor]  # RGB picture -> (3, height, width)
+Transform = Callable[[Image.Image], Tensor]  # RGB picture -> (channels, height, width)
 CACHE_BYTES = 2**30  # decoded pictures kept in memory between epochs
 
 

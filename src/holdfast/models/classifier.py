@@ -37,7 +37,7 @@ class Head(nn.Linear):
         super().__init__(dim, classes)
         self.normalise = normalise
 
-    def forward(self, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
+    def forward(self, z: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         """z: embeddings, not normalised; returns logits in float32."""
         with torch.autocast(z.device.type, enabled=False):
             return super().forward(F.normalize(z.float(), dim=-1) if self.normalise else z.float())
@@ -126,8 +126,8 @@ class Classifier(nn.Module):
         return facts | {"device": str(self.device)}
 
     def forward(
-        self, images: Float[Tensor, "batch 3 height width"]
-    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch classes"]]:
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch classes"]]:
         """images: preprocessed, on the classifier's device.
 
         Returns the image embeddings before normalisation, and logits.

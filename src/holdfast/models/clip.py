@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from holdfast import builtin
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import write_json
-from holdfast.models.tower import Transform, write_weights
+from holdfast.models.tower import Transform, try_tower, write_weights
 
 WEIGHTS = "open_clip_model.safetensors"  # what open_clip calls them in a folder
 
@@ -37,10 +38,12 @@ class CLIP:
     augment: Transform
     kind: ClassVar[str] = "open_clip"
 
-    @property
+    @cached_property
     def visual(self) -> nn.Module:
-        """The image tower with its projection."""
-        return self.model.visual
+        """The image tower with its projection, (batch, 3, height, width) -> (batch, dim)."""
+        tower = self.model.visual
+        # CoCa's also gives what its captioning part reads.
+        return FirstOutput(tower) if getattr(tower, "output_tokens", False) else tower
 
     @property
     def device(self) -> torch.device:
@@ -59,6 +62,18 @@ class CLIP:
             self.tokenizer.save_pretrained(folder)
         write_weights(self.model, folder / WEIGHTS)
         write_json(folder / "open_clip_config.json", self.config)
+
+
+class FirstOutput(nn.Module):
+    """A tower that gives several things, as one that gives the first: the embeddings."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (batch, 3, height, width); returns embeddings (batch, dim), not normalised."""
+        return self.tower(images)[0]
 
 
 def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int = 0) -> CLIP:
@@ -116,7 +131,7 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
         model_cfg["quick_gelu"] = True
     preprocess_cfg = dict(model.visual.preprocess_cfg)
     as_dataclass = PreprocessCfg(**preprocess_cfg)
-    return CLIP(
+    clip = CLIP(
         name=shown if schema or not pretrained else f"{shown} ({pretrained})",
         model=model.eval(),
         tokenizer=tokenizer,
@@ -124,6 +139,32 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
         preprocess=image_transform_v2(as_dataclass, is_train=False),
         augment=image_transform_v2(as_dataclass, is_train=True),
     )
+    try_text(clip, try_tower(clip).shape[1])
+    return clip
+
+
+@torch.no_grad()
+def try_text(clip: CLIP, width: int) -> None:
+    """Let the text tower read one prompt: what can be wrong with it is found at once.
+
+    clip: the model. width: of its image embeddings. Raises HoldfastError if its text tower fails,
+    or gives embeddings of another width.
+    """
+    try:
+        row = clip.model.encode_text(clip.tokenizer(["a photo"]).to(clip.device))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # tokenizers and towers of others can fail in any way
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise HoldfastError(
+            f"{clip.name} cannot read a prompt ({reason or type(error).__name__}); give another "
+            "model."
+        ) from None
+    if row.shape[1] != width:
+        raise HoldfastError(
+            f"{clip.name} gives images {width} numbers and text {row.shape[1]}, so they cannot be "
+            "compared; give another model."
+        )
 
 
 def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 
 from holdfast import builtin
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import atomic_write
-from holdfast.models.tower import Transform, read_weights, write_weights
+from holdfast.models.tower import Transform, read_weights, try_tower, write_weights
 
 
 class Student(nn.Module):
@@ -106,26 +107,43 @@ def load_student(
     except Exception as error:  # a broken folder makes its reader raise almost anything
         raise HoldfastError(missing_student(name, error)) from None
     config = timm.data.resolve_model_data_config(backbone)
-    backbone = backbone.eval()
-    projection: nn.Module = nn.Identity()
+    preprocess: Transform = timm.data.create_transform(**config, is_training=False)
+    if takes_grey(backbone):
+        preprocess = GreyTransform(preprocess)
+    tower = StudentTower(
+        name=shown if pretrained else f"{shown} (random)",
+        visual=Student(backbone, nn.Identity()).to(pick_device(device)).eval(),
+        preprocess=preprocess,
+    )
+    width = try_tower(tower).shape[1]
     if dim is not None:
         torch.manual_seed(seed)  # the same projection whether the backbone drew numbers or not
-        projection = nn.Linear(feature_width(backbone), dim)
-    return StudentTower(
-        name=shown if pretrained else f"{shown} (random)",
-        visual=Student(backbone, projection).to(pick_device(device)).eval(),
-        preprocess=timm.data.create_transform(**config, is_training=False),
-    )
+        tower.visual.projection = nn.Linear(width, dim).to(tower.device).eval()
+    return tower
 
 
-@torch.inference_mode()
-def feature_width(backbone: nn.Module) -> int:
-    """Width of the pooled features that a timm `backbone` gives for an image of its size."""
-    import timm
+@dataclass(frozen=True)
+class GreyTransform:
+    """The preprocessing of a model that takes one channel.
 
-    size = timm.data.resolve_model_data_config(backbone)["input_size"]
-    place = next(backbone.parameters()).device
-    return int(backbone(torch.zeros(1, *size, device=place)).shape[-1])
+    transform: that of three channels. Those of a grey picture are equal but for their
+    normalisation, and their mean is taken.
+    """
+
+    transform: Transform
+
+    def __call__(self, picture: Image.Image) -> Float[Tensor, "1 height width"]:
+        """picture: RGB; returns its grey tensor."""
+        return self.transform(picture.convert("L").convert("RGB")).mean(dim=0, keepdim=True)
+
+
+def takes_grey(backbone: nn.Module) -> bool:
+    """Whether the first convolution of a timm `backbone` takes one channel.
+
+    timm's configuration often says three even then.
+    """
+    first = next((part for part in backbone.modules() if isinstance(part, nn.Conv2d)), None)
+    return first is not None and first.in_channels == 1
 
 
 def check_student(name: str, pretrained: bool) -> None:

@@ -46,6 +46,17 @@ def class_means(
     return F.normalize(torch.stack([g.mean(dim=0) for g in text.split(list(counts))]), dim=-1)
 
 
+def image_embeddings(
+    model: Any, images: Float[Tensor, "batch 3 height width"]
+) -> Float[Tensor, "batch dim"]:
+    """Embeddings in float32, not normalised.
+
+    model: open_clip's; images: preprocessed, on the model's device.
+    """
+    # CoCa normalises unless it is told not to.
+    return model.encode_image(images, normalize=False).float()
+
+
 def image_features(
     model: Any, images: Float[Tensor, "batch 3 height width"]
 ) -> Float[Tensor, "batch dim"]:
@@ -53,7 +64,7 @@ def image_features(
 
     model: open_clip's; images: preprocessed, on the model's device.
     """
-    return F.normalize(model.encode_image(images).float(), dim=-1)
+    return F.normalize(image_embeddings(model, images), dim=-1)
 
 
 def text_features(
