@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from holdfast.data.folders import read_image, scan
+from holdfast.data.folders import scan
+from holdfast.data.pictures import read_image
 from holdfast.memory import build_replay_set, replay_fisher, weights_of, with_prefix
 from holdfast.models.clip import load_clip
 from holdfast.models.text import encode_text

@@ -76,6 +76,8 @@ def test_names_of_images_with_their_probabilities(saved, pictures, capsys):
     for (path, names), line in zip(found, lines, strict=True):
         assert (str(path), names[0][0]) == (line[0], line[1])
         assert sum(share for _, share in names) == pytest.approx(1)
+    twice = holdfast.predict(saved, [files[0], files[1], files[0]], top=9, device="cpu")
+    assert [path for path, _ in twice] == [files[0], files[1], files[0]] and twice[0] == twice[2]
     [(path, _)] = holdfast.predict(str(saved), str(files[0]), device="cpu")
     assert path == files[0]
 

@@ -1,12 +1,14 @@
 import random
+import threading
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from holdfast.data import decoding
-from holdfast.data.decoding import Decoder, own_randomness
-from holdfast.data.folders import UnreadableImage
+from holdfast.data.decoding import Decoder, own_randomness, stream
+from holdfast.data.pictures import UnreadableImage
 
 
 def test_pictures_are_kept_while_they_fit(pictures, monkeypatch):
@@ -67,3 +69,39 @@ def test_an_error_gives_the_states_back_too():
         seed_with(3)
         raise ZeroDivisionError
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_stream_keeps_its_order_and_gives_each_picture_up(tmp_path):
+    files = []
+    for number in range(40):
+        files.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(files[-1])
+    files[7].write_bytes(b"no picture")
+    asked, held, most = [], [], 0
+    whole = threading.Lock()
+
+    def transform(image):
+        nonlocal most
+        with whole:
+            held.append(image)
+            most = max(most, len(held))
+        value = torch.tensor(image.getpixel((0, 0))[0])
+        with whole:
+            held.remove(image)
+        return value
+
+    def given():
+        for path in files:
+            asked.append(path)
+            yield path
+
+    for workers in (0, 3):
+        asked.clear()
+        rows = stream(given(), transform, workers)
+        assert next(rows) == 0 and len(asked) <= 2 * workers + 1  # they are not asked for ahead
+        found = [0, *rows]
+        assert isinstance(found[7], UnreadableImage) and found[7].path == files[7]
+        assert [int(v) for n, v in enumerate(found) if n != 7] == [n for n in range(40) if n != 7]
+        assert most <= max(1, workers)
+    again = [files[3], files[3], Image.open(files[3]), files[3]]
+    assert [int(each) for each in stream(again, transform, 2)] == [3] * 4

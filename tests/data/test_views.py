@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from holdfast.data.folders import UnreadableImage
+from holdfast.data.pictures import UnreadableImage
 from holdfast.data.views import (
     ORDERS,
     Renderer,

@@ -15,7 +15,8 @@ from holdfast.anchors.consolidation import Consolidation
 from holdfast.anchors.iterate_average import IterateAverage
 from holdfast.anchors.replay_distillation import ReplayDistillation
 from holdfast.data.batches import Batch
-from holdfast.data.folders import read_image, scan
+from holdfast.data.folders import scan
+from holdfast.data.pictures import read_image
 from holdfast.device import autocast
 from holdfast.errors import HoldfastError
 from holdfast.learners import TwoTowerLearner

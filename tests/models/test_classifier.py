@@ -1,3 +1,4 @@
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -6,6 +7,7 @@ from tests.tiny import embed
 
 from holdfast.data.batches import sequential_batches
 from holdfast.data.folders import scan
+from holdfast.data.pictures import UnreadableImage
 from holdfast.errors import UsageError
 from holdfast.models.classifier import Classifier, Head, load_classifier, text_head
 from holdfast.models.clip import load_clip
@@ -82,6 +84,32 @@ def test_predict_takes_files_and_pictures(classifier, pictures):
     assert set(names) <= set(NAMES.names)
     torch.testing.assert_close(probabilities, same)
     torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(5))
+
+
+def test_a_rotated_photo_is_one_photo_however_it_is_given(classifier, tmp_path):
+    pixels = np.zeros((24, 64, 3), np.uint8)
+    pixels[:, :20, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "p.png", exif=exif)
+    upright = Image.fromarray(np.rot90(pixels, -1).copy())
+    given = [tmp_path / "p.png", str(tmp_path / "p.png"), Image.open(tmp_path / "p.png"), upright]
+    _, rows = classifier.predict(given)
+    torch.testing.assert_close(rows, rows[:1].expand(4, 3))
+
+
+def test_pictures_come_from_anything_that_yields_them(classifier, pictures, tmp_path):
+    files = sorted(pictures.rglob("*.png"))[:5]
+    twice = [files[0], files[1], files[0]]
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    expected = classifier.predict(twice, workers=0)[1]
+    torch.testing.assert_close(classifier.predict(iter(twice), batch_size=2)[1], expected)
+    torch.testing.assert_close(expected[0], expected[2])
+    good, bad, last = classifier.probabilities([files[0], tmp_path / "bad.png", files[1]])
+    torch.testing.assert_close(torch.stack([good, last]), expected[:2])
+    assert isinstance(bad, UnreadableImage) and bad.path == tmp_path / "bad.png"
+    with pytest.raises(UnreadableImage, match=r"bad\.png"):
+        classifier.predict([files[0], tmp_path / "bad.png"])
 
 
 def test_a_classifier_says_what_it_is(tmp_path, classifier):

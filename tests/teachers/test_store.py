@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from holdfast.data.domains import scan_domains
-from holdfast.data.folders import UnreadableImage
+from holdfast.data.pictures import UnreadableImage
 from holdfast.data.views import View, Views, draw_parameters
 from holdfast.errors import HoldfastError
 from holdfast.settings import ViewSettings

@@ -6,18 +6,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from holdfast.commands.settings import EvaluateSettings, PredictSettings, TransferSettings
 from holdfast.data.batches import sequential_batches
-from holdfast.data.folders import (
-    LabelledImages,
-    UnreadableImage,
-    find_images,
-    read_image,
-    scan,
-    without_images,
-)
+from holdfast.data.folders import LabelledImages, find_images, scan, without_images
+from holdfast.data.pictures import UnreadableImage
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.evaluation import classifier_logits
 from holdfast.files import read_json, read_typed
@@ -95,17 +87,14 @@ def predict(settings: PredictSettings) -> list[tuple[Path, list[tuple[str, float
     classifier = load_classifier(settings.classifier, settings.device)
     known = classifier.names
     found = []
-    for start in range(0, len(paths), settings.batch_size):
-        opened: dict[Path, Image.Image] = {}
-        for path in paths[start : start + settings.batch_size]:
-            try:
-                opened[path] = read_image(path)
-            except UnreadableImage as error:
-                logger.warning("%s It is skipped.", error)
-        _, probabilities = classifier.predict(list(opened.values()))
-        values, order = probabilities.topk(min(settings.top, len(known)), dim=-1)
-        for path, row, shares in zip(opened, order.tolist(), values.tolist(), strict=True):
-            found.append((path, [(known[i], p) for i, p in zip(row, shares, strict=True)]))
+    rows = classifier.probabilities(paths, settings.batch_size, settings.workers)
+    for path, row in zip(paths, rows, strict=True):
+        if isinstance(row, UnreadableImage):
+            logger.warning("%s It is skipped.", row)
+            continue
+        values, order = row.topk(min(settings.top, len(known)))
+        pairs = zip(order.tolist(), values.tolist(), strict=True)
+        found.append((path, [(known[i], share) for i, share in pairs]))
     if not found:
         raise HoldfastError("None of the images could be read; look at the files named above.")
     return found

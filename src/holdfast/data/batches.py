@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from holdfast.data.decoding import CACHE_BYTES, Decoder, Transform, own_randomness
-from holdfast.data.folders import UnreadableImage, read_image
+from holdfast.data.pictures import UnreadableImage, read_image
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
 

@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 
 from holdfast import names
-from holdfast.data.folders import SUFFIXES, LabelledImages
+from holdfast.data.folders import LabelledImages
+from holdfast.data.pictures import suffixes
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.generation.manifest import is_generated, read_manifest
 
@@ -77,7 +78,7 @@ def scan_captions(folder: Path) -> LabelledImages:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in suffixes() and not path.name.startswith(".")
 
 
 def _beside(path: Path) -> str:

@@ -1,9 +1,12 @@
-"""One image file -> one tensor: decoded pictures in memory, and random numbers of their own."""
+"""Pictures -> tensors: decoded pictures in memory, and random numbers of their own."""
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from holdfast.data.folders import read_image
+from holdfast.data.pictures import Picture, UnreadableImage, read_image
 
 Transform = Callable[[Image.Image], Tensor]  # RGB picture -> (channels, height, width)
 CACHE_BYTES = 2**30  # decoded pictures kept in memory between epochs
@@ -59,3 +62,36 @@ def own_randomness() -> Iterator[Callable[[int], None]]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.default_generator.set_state(states[2])
+
+
+def stream(
+    pictures: Iterable[Picture], transform: Transform, workers: int
+) -> Iterator[Tensor | UnreadableImage]:
+    """Each picture as a tensor, in order; or the error for one that cannot be read.
+
+    pictures: files, or pictures of Pillow's; they are asked for as they are needed.
+    transform: RGB picture -> (3, height, width), without anything random.
+    workers: threads, at most one for each processor; 0 reads in this one. Each holds one whole
+    picture at a time, so that memory does not grow with the number of pictures.
+    """
+
+    def read(picture: Picture) -> Tensor | UnreadableImage:
+        try:
+            return transform(read_image(picture))
+        except UnreadableImage as error:
+            return error
+
+    if not workers:
+        yield from map(read, pictures)
+        return
+    workers = min(workers, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Tensor | UnreadableImage]] = deque()
+        for picture in pictures:
+            if isinstance(picture, Image.Image):
+                picture.load()  # not by two threads, as it may be given twice
+            waiting.append(pool.submit(read, picture))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -14,14 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.data.folders import (
-    LabelledImages,
-    UnreadableImage,
-    read_image,
-    relabel,
-    scan,
-    without_images,
-)
+from holdfast.data.folders import LabelledImages, relabel, scan, without_images
+from holdfast.data.pictures import UnreadableImage, read_image
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed
 from holdfast.names import ClassNames, comparable, is_ignored

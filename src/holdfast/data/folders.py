@@ -1,114 +1,21 @@
-"""Folders of images -> paths and labels, and one file -> one RGB picture."""
+"""Folders of images -> paths and labels."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
-
-import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from holdfast import names
+from holdfast.data.pictures import UnreadableImage, read_image, suffixes
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.generation.manifest import is_generated, read_manifest
 from holdfast.names import ClassNames
 
 logger = logging.getLogger(__name__)
-
-# Nothing else is tried: Pillow also reads formats that run code of their own, such as EPS.
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-MAX_PIXELS = 89_478_485  # Pillow's own threshold of suspicion: 256 MiB as RGB
-
-
-class UnreadableImage(HoldfastError):  # noqa: N818 - reads better where it is caught
-    """A file that is no whole image of a known format.
-
-    path: the file. reason: what is wrong with it.
-    """
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"Cannot read the image {self.path}: {self.reason}."
-
-
-def read_image(path: Path | BinaryIO) -> Image.Image:
-    """An image file as an upright RGB picture.
-
-    path: the file, or an open binary file.
-    The rotation that a camera recorded is applied, 16 bits are scaled to 8, transparent parts
-    become white, and of an animation the first frame is taken. Raises UnreadableImage for a file
-    that cannot be read to its end or has more than MAX_PIXELS pixels.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters in them is an error below
-            with Image.open(path, formats=IMAGE_FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ValueError(f"{image.width} x {image.height} pixels are too many")
-                image.load()  # verify() passes files that were cut short
-                # Pixels may be whole where the metadata is not.
-                with contextlib.suppress(Exception):
-                    ImageOps.exif_transpose(image, in_place=True)
-                return to_rgb(image)
-    except Image.UnidentifiedImageError:
-        raise UnreadableImage(_name(path), f"it is none of {', '.join(IMAGE_FORMATS)}") from None
-    except Exception as error:
-        # A broken file makes decoders raise almost anything (struct.error, SyntaxError, ...).
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableImage(_name(path), reason.rstrip(".")) from None
-
-
-def sendable(path: Path) -> tuple[str, bytes] | None:
-    """Media type and bytes of a file that every reader sees as `read_image` does, else none.
-
-    Such are upright RGB pictures in JPEG, PNG or WebP. path: a file that `read_image` can read;
-    only its head is looked at here.
-    """
-    try:
-        opened = Image.open(path, formats=("JPEG", "PNG", "WEBP"))
-    except UnidentifiedImageError:
-        return None
-    with opened as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        frames = getattr(image, "n_frames", 1)
-        if image.mode != "RGB" or turned or frames > 1 or image.has_transparency_data:
-            return None
-        return Image.MIME[str(image.format)], path.read_bytes()
-
-
-def _name(path: Path | BinaryIO) -> Path:
-    return path if isinstance(path, Path) else Path("(in memory)")
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An `image` of any mode as 8-bit RGB: 16 bits are scaled, transparent parts become white.
-
-    Raises ValueError for pixels whose range is unknown.
-    """
-    if image.mode.startswith("I"):
-        # Pillow's own conversion clips at 255, which turns almost every 16-bit picture white.
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("its 32-bit pixels have no known range; save it with 8 or 16 bits")
-        image = Image.fromarray((values.astype(np.uint32) // 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its floating-point pixels have no known range; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, "white")
-        image.alpha_composite(layer)
-    return image.convert("RGB")  # a copy even if it was RGB, so that the file can be closed
 
 
 @dataclass(frozen=True)
@@ -164,7 +71,7 @@ def scan(root: Path, classes: ClassNames | None = None) -> LabelledImages:
         if not found:
             raise HoldfastError(
                 f"The class folder {root / folder} has no image files "
-                f"({', '.join(sorted(SUFFIXES))}); add some or remove it."
+                f"({', '.join(sorted(suffixes()))}); add some or remove it."
             )
         paths += found
         labels += [matched[folder]] * len(found)
@@ -192,7 +99,7 @@ def _image_files(folder: Path) -> Iterator[Path]:
         seen.add(real)
     for place, files in sorted(found):
         for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES:
+            if not file.startswith(".") and Path(file).suffix.lower() in suffixes():
                 yield Path(place, file)
 
 
@@ -249,7 +156,7 @@ def find_images(places: Sequence[Path]) -> list[Path]:
         found += _image_files(place) if place.is_dir() else [place]
     if not found:
         raise HoldfastError(
-            f"There are no image files ({', '.join(sorted(SUFFIXES))}) in "
+            f"There are no image files ({', '.join(sorted(suffixes()))}) in "
             f"{', '.join(map(str, places)) or 'what was given'}."
         )
     return found

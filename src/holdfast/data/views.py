@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from holdfast.data.decoding import CACHE_BYTES, Decoder, Transform
-from holdfast.data.folders import read_image
+from holdfast.data.pictures import read_image
 from holdfast.files import sha256
 from holdfast.progress import progress
 from holdfast.settings import ViewSettings
@@ -190,7 +191,7 @@ class Renderer:
     """Views -> tensors, by the preprocessing of one model.
 
     prepare: RGB picture -> (3, height, width), without anything random.
-    workers: threads; 0 renders in the calling thread.
+    workers: threads, at most one for each processor; 0 renders in the calling thread.
     cache_bytes: memory for decoded pictures.
     """
 
@@ -213,7 +214,7 @@ class Renderer:
             for item, views in batches:
                 yield item, torch.stack([self.one(view) for view in views])
             return
-        with ThreadPoolExecutor(self.workers) as pool:
+        with ThreadPoolExecutor(min(self.workers, os.cpu_count() or 1)) as pool:
             started = (
                 (item, [pool.submit(self.one, view) for view in views]) for item, views in batches
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 
 from holdfast import names
-from holdfast.data.folders import read_image, to_rgb
+from holdfast.data.decoding import stream
+from holdfast.data.pictures import Picture, UnreadableImage
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
 from holdfast.models.clip import CLIP, load_clip
@@ -140,25 +140,48 @@ class Classifier(nn.Module):
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
 
     @torch.inference_mode()
+    def probabilities(
+        self, images: Iterable[Picture], batch_size: int = 32, workers: int = 4
+    ) -> Iterator[Tensor | UnreadableImage]:
+        """The probabilities of each image, in order: a row (classes,) in the order of `names`.
+
+        images: files, or PIL images; any number of them, since each is preprocessed as it is read
+        and given up then. batch_size: images at once. workers: threads that read; 0 reads in this
+        one. For an image that cannot be read there is the error.
+        """
+        held: list[Tensor | UnreadableImage] = []
+
+        def finished() -> Iterator[Tensor | UnreadableImage]:
+            tensors = [each for each in held if isinstance(each, Tensor)]
+            rows = iter(())
+            if tensors:
+                rows = iter(self(torch.stack(tensors).to(self.device))[1].softmax(dim=-1).cpu())
+            for each in held:
+                yield next(rows) if isinstance(each, Tensor) else each
+            held.clear()
+
+        for each in stream(images, self.tower.preprocess, workers):
+            held.append(each)
+            if len(held) == batch_size:
+                yield from finished()
+        yield from finished()
+
     def predict(
-        self, images: Sequence[Image.Image | str | Path], batch_size: int = 128
+        self, images: Iterable[Picture], batch_size: int = 32, workers: int = 4
     ) -> tuple[list[str], Float[Tensor, "images classes"]]:
         """Names and probabilities of images.
 
-        images: PIL images or files. batch_size: images at once.
+        images, batch_size, workers: as for `probabilities`.
         Returns the most likely name of each image, and the probabilities of all classes in the
-        order of `names`. Raises UnreadableImage for a file that is no whole image.
+        order of `names`. Raises UnreadableImage for the first that is no whole image.
         """
         rows = []
-        for start in range(0, len(images), batch_size):
-            opened = [
-                to_rgb(image) if isinstance(image, Image.Image) else read_image(Path(image))
-                for image in images[start : start + batch_size]
-            ]
-            tensors = torch.stack([self.tower.preprocess(image) for image in opened])
-            rows.append(self(tensors.to(self.device))[1].softmax(dim=-1).cpu())
-        probabilities = torch.cat(rows) if rows else torch.empty(0, len(self.names))
-        return [self.names[i] for i in probabilities.argmax(dim=-1)], probabilities
+        for row in self.probabilities(images, batch_size, workers):
+            if isinstance(row, UnreadableImage):
+                raise row
+            rows.append(row)
+        found = torch.stack(rows) if rows else torch.empty(0, len(self.names))
+        return [self.names[i] for i in found.argmax(dim=-1)], found
 
     def save(self, folder: Path, about: Mapping[str, Any] | None = None) -> None:
         """Write the classifier: the tower's own folder, with head and names beside it.

@@ -7,7 +7,9 @@ from typing import Literal
 
 from holdfast.settings.base import Precision, Settings, inherited, setting
 
-WORKERS = "Processes that decode images; 0 decodes in the training process."
+WORKERS = (
+    "Workers that decode images ahead, at most one for each processor; 0 decodes between the steps."
+)
 MINUTES = "Minutes between checkpoints, so the most that a kill can cost."
 
 

@@ -27,7 +27,7 @@ import httpx2
 import torch
 from torch import Tensor
 
-from holdfast.data.folders import sendable
+from holdfast.data.pictures import sendable
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.settings import TeacherSettings
 from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, unit_rows

@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from torch import Tensor
 
-from holdfast.data.folders import UnreadableImage, read_image
+from holdfast.data.pictures import UnreadableImage, read_image
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.settings import ServeSettings
 from holdfast.teachers.local import LocalTeacher

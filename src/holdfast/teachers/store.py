@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from holdfast.data.folders import UnreadableImage
+from holdfast.data.pictures import UnreadableImage
 from holdfast.data.views import View
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed, remove_leftovers

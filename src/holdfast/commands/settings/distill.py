@@ -30,6 +30,7 @@ from holdfast.settings import (
     inherited,
     setting,
 )
+from holdfast.settings.training import WORKERS
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class DistillSettings(TeacherSettings, DistillPlaces):
     )
     workers: int = setting(
         4,
-        "Threads that decode and crop images; 0 does it between the steps.",
+        WORKERS,
         low=0,
         high=256,
         free=True,

@@ -37,4 +37,3 @@ HELD_OUT = (
     "Earlier tasks and pre-training count by their replayed images."
 )
 IMAGES_AT_ONCE = "Images at once."
-DECODERS = "Processes that decode images; 0 decodes in this process."

@@ -9,7 +9,6 @@ from typing import Literal
 
 from holdfast.commands.settings.shared import (
     ANCHORS,
-    DECODERS,
     DEVICE,
     EVERY_CHOICE,
     GENERATOR,
@@ -37,6 +36,7 @@ from holdfast.settings import (
     Values,
     setting,
 )
+from holdfast.settings.training import WORKERS
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class EvaluateSettings(Settings):
         None, "File for the scores (JSON); none prints them only."
     )
     batch_size: int = setting(128, IMAGES_AT_ONCE, low=1)
-    workers: int = setting(4, DECODERS, low=0)
+    workers: int = setting(4, WORKERS, low=0)
     device: str = setting("auto", DEVICE)
 
 
@@ -127,7 +127,8 @@ class PredictSettings(Settings):
         help="Image files, or folders of them."
     )
     top: int = setting(1, "How many names to print for each image.", low=1)
-    batch_size: int = setting(128, IMAGES_AT_ONCE, low=1)
+    batch_size: int = setting(32, IMAGES_AT_ONCE, low=1)
+    workers: int = setting(4, WORKERS, low=0)
     device: str = setting("auto", DEVICE)
 
 
