@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from holdfast.data import decoding
-from holdfast.data.decoding import Decoder, own_randomness, stream
+from holdfast.data.decoding import Decoder, own_randomness, picture_tensors
 from holdfast.data.pictures import UnreadableImage
 
 
@@ -97,11 +97,11 @@ def test_a_stream_keeps_its_order_and_gives_each_picture_up(tmp_path):
 
     for workers in (0, 3):
         asked.clear()
-        rows = stream(given(), transform, workers)
+        rows = picture_tensors(given(), transform, workers)
         assert next(rows) == 0 and len(asked) <= 2 * workers + 1  # they are not asked for ahead
         found = [0, *rows]
         assert isinstance(found[7], UnreadableImage) and found[7].path == files[7]
         assert [int(v) for n, v in enumerate(found) if n != 7] == [n for n in range(40) if n != 7]
         assert most <= max(1, workers)
     again = [files[3], files[3], Image.open(files[3]), files[3]]
-    assert [int(each) for each in stream(again, transform, 2)] == [3] * 4
+    assert [int(each) for each in picture_tensors(again, transform, 2)] == [3] * 4

@@ -64,7 +64,7 @@ def own_randomness() -> Iterator[Callable[[int], None]]:
         torch.default_generator.set_state(states[2])
 
 
-def stream(
+def picture_tensors(
     pictures: Iterable[Picture], transform: Transform, workers: int
 ) -> Iterator[Tensor | UnreadableImage]:
     """Each picture as a tensor, in order; or the error for one that cannot be read.

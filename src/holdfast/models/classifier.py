@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from holdfast import names
-from holdfast.data.decoding import stream
+from holdfast.data.decoding import picture_tensors
 from holdfast.data.pictures import Picture, UnreadableImage
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
@@ -160,7 +160,7 @@ class Classifier(nn.Module):
                 yield next(rows) if isinstance(each, Tensor) else each
             held.clear()
 
-        for each in stream(images, self.tower.preprocess, workers):
+        for each in picture_tensors(images, self.tower.preprocess, workers):
             held.append(each)
             if len(held) == batch_size:
                 yield from finished()
