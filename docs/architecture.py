@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "holdfast"
 # Each room imports only those before it.
 FLOW = tuple(
     """
-    errors files progress signals settings lazy device tensor_files losses weights swad
+    errors files yaml_files progress signals settings lazy device tensor_files losses weights swad
     averaging results metrics stages report runs names prompts builtin generation data models
     task_history teachers anchors methods evaluation learners replay train memory experiment
     pocket commands cli

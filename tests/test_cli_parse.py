@@ -207,10 +207,10 @@ def test_options_count_more_than_the_file(tmp_path):
     [
         ("nmaes: [a]", r"There is no setting nmaes \(did you mean names"),
         ("train: {epoch: 3}", r"There is no setting train.epoch \(did you mean epochs"),
-        ("train: 3", "train is 3; give names and values"),
+        ("train: 3", "train is '3'; give names and values"),
         ("train: {epochs: many}", "train.epochs is 'many'"),
-        ("seed: 2020-01-01", "seed is datetime"),
-        ("names: [1, 2]", "names is 1; it must be text"),
+        ("seed: 2020-01-01", "seed is '2020-01-01'"),
+        ("names: [[1], 2]", r"names is \['1'\]; it must be text"),
         ("method: os.system", "there is no method 'os.system'"),
         ("method: {name: regft, class_path: os.system}", "no setting method.class_path"),
         ("method: [regft]", r"method is \['regft'\]; give one of"),

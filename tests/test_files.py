@@ -1,3 +1,4 @@
+import codecs
 import os
 import signal
 import stat
@@ -20,8 +21,8 @@ from holdfast.files import (
     locked,
     read_json,
     read_lines,
+    read_text,
     read_typed,
-    read_yaml,
     remove_leftovers,
     sha256,
     write_json,
@@ -152,56 +153,26 @@ def test_a_file_that_is_not_there_is_one_sentence(tmp_path):
         read_json(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("a: 1\nb: [x, 1.5]\nc:\n  d: true", {"a": 1, "b": ["x", 1.5], "c": {"d": True}}),
-        ('{"a": 1, "b": [null]}', {"a": 1, "b": [None]}),
-        ("{a: 1}", {"a": 1}),
-        ("\ufeffa: é", {"a": "é"}),
-        ("- a\n- b", ["a", "b"]),
-        ("", None),
-    ],
-)
-def test_yaml_and_json_are_read_alike(text, value, tmp_path):
-    path = tmp_path / "a.yaml"
-    path.write_text(text, encoding="utf-8")
-    assert read_yaml(path) == value
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-be-mark"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_text_is_read_however_an_editor_saved_it(encoding, ends, tmp_path):
+    text, path = '{\n"a": "caf\u00e9 \\ud83d\\ude00 \t"\n}\n', tmp_path / "a.json"
+    if encoding == "utf-16-be-mark":
+        path.write_bytes(codecs.BOM_UTF16_BE + text.replace("\n", ends).encode("utf-16-be"))
+    else:
+        path.write_bytes(text.replace("\n", ends).encode(encoding))
+    assert read_text(path) == text
+    assert read_json(path) == {"a": "caf\u00e9 \U0001f600 \t"}
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("a: &x [1]\nb: [*x, *x]", "it has an anchor (& or *)"),
-        ("a: *x", "it has an anchor (& or *)"),
-        ("a: 1\na: 2", "it has 'a' twice"),
-        ("a:\n  b: 1\n  b: 2", "it has 'b' twice"),
-        ('{"a": {"b": 1, "b": 2}}', "it has 'b' twice"),
-        ("a: !!python/object/apply:os.system ['true']", "neither YAML nor JSON in line 1"),
-        ("a: 1\nb: [", "neither YAML nor JSON in line 2"),
-        ("a: 1\n---\nb: 2", "neither YAML nor JSON"),
-        ("<<: {a: 1}", "neither YAML nor JSON"),
-        ("1: a", "1 is no name; put it in quotation marks"),
-        ("yes: a", "True is no name"),
-        ("? [a]\n: b", "is no name"),
-        ("a: " + "[" * 3000, "nested too deeply"),
-        ("[" * 200_000, "nested too deeply"),
-        ("a: 2020-13-45", "month must be"),
-        ("a: \udcff", "not UTF-8 text"),
-        ("a: " + 3_000_000 * "b", "more than 2,097,152 bytes"),
-    ],
-)
-def test_yaml_that_cannot_be_read_is_one_sentence(text, reason, tmp_path):
-    path = tmp_path / "a.yaml"
-    path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(HoldfastError, match=r"^[^\n]*$") as error:
-        read_yaml(path)
-    assert f"{path} cannot be read: " in str(error.value) and reason in str(error.value)
-
-
-def test_a_yaml_file_that_is_not_there_is_one_sentence(tmp_path):
-    with pytest.raises(HoldfastError, match=r"a\.yaml cannot be read: No such file"):
-        read_yaml(tmp_path / "a.yaml")
+def test_text_that_cannot_be_read_is_one_sentence(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(HoldfastError, match="it is not UTF-8 text; save it as UTF-8"):
+        read_text(tmp_path / "a.txt")
+    with pytest.raises(HoldfastError, match="more than 3 bytes"):
+        read_text(tmp_path / "a.txt", limit_bytes=3)
+    with pytest.raises(HoldfastError, match=r"none\.txt cannot be read: No such file"):
+        read_text(tmp_path / "none.txt")
 
 
 def test_seeds_tell_their_parts_apart():

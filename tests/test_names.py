@@ -96,6 +96,17 @@ def test_text_file(tmp_path):
         from_arguments([str(path)])
 
 
+def test_names_that_look_alike_are_one():
+    """U+200B, U+FEFF and U+00AD cannot be seen; a joiner in an emoji can."""
+    family = "\U0001f468\u200d\U0001f469"
+    classes = from_names(["\ufeffcat", "do\u200bg", "co\u00adw", family])
+    assert classes.names == ("cat", "dog", "cow", family)
+    assert classes.ids[:3] == ("cat", "dog", "cow")
+    assert classes.label("d\u2060og") == 1
+    with pytest.raises(UsageError, match="'cat' is given twice"):
+        from_names(["cat", "cat\u200b"])
+
+
 def test_json_file(tmp_path):
     path = tmp_path / "names.json"
     path.write_text(json.dumps({"n01440764": "tench", "n01443537": "goldfish"}))
@@ -109,8 +120,8 @@ def test_json_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not valid JSON"),
-        ('{"a": "x", "a": "y"}', "the key 'a' twice"),
+        ("{", "cannot be read as JSON"),
+        ('{"a": "x", "a": "y"}', "it has 'a' twice"),
         ('{"0": ["n01", "tench"]}', "must be text"),
         ('{"a/b": "x", "b": "y"}', "'a/b' holds a character"),
         ('{".a": "x", "b": "y"}', "'.a' starts with a dot"),
@@ -126,7 +137,7 @@ def test_bad_json_is_refused(tmp_path, text, message):
 
 
 def test_unreadable_file_is_refused(tmp_path):
-    with pytest.raises(HoldfastError, match="Cannot read"):
+    with pytest.raises(HoldfastError, match="cannot be read as JSON: No such file"):
         read_mapping(tmp_path / "none.json")
 
 

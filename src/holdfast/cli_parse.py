@@ -10,10 +10,10 @@ from typing import Any
 
 from holdfast.cli_options import Command, Option, Parser, build, options_of, resolve
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import read_yaml
 from holdfast.methods.base import Method, check_family
 from holdfast.settings.base import Settings
 from holdfast.settings.convert import FieldError, from_json_text
+from holdfast.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -15,6 +16,14 @@ from holdfast.errors import HoldfastError
 TEMPORARY = ".holdfast-tmp"
 LOCK = ".holdfast.lock"  # in a folder that a process writes to
 LIMIT_BYTES = 2**28  # of a JSON file
+# How a file begins that says in what its text is written; the longer marks come first.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 T = TypeVar("T")
 
 
@@ -77,51 +86,44 @@ def read_json(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Any:
     raise HoldfastError(f"{path} cannot be read as JSON: {reason}.")
 
 
-def read_yaml(path: Path, *, limit_bytes: int = 2**21) -> Any:
-    """The value of the YAML file `path`; JSON is a part of YAML.
+def decode(data: bytes) -> str:
+    """The text of a file's bytes `data`: UTF-8, or UTF-16 or 32 with a byte order mark.
 
-    limit_bytes: the largest file that is read. Only plain values are read. Raises HoldfastError as
-    `read_json` does, and for anchors, with which a small file can hold a value of any size.
+    The mark is no part of it, and all ends of lines are line feeds. Raises ValueError for bytes
+    that are no such text.
     """
-    import yaml  # not needed before
-
-    class Loader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            event = self.peek_event()
-            if getattr(event, "anchor", None) is not None:
-                raise ValueError("it has an anchor (& or *); write the value out")
-            return super().compose_node(parent, index)
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            pairs = [
-                (self.construct_object(key, deep=True), self.construct_object(value, deep=deep))
-                for key, value in node.value
-            ]
-            if odd := [key for key, _ in pairs if not isinstance(key, str)]:
-                raise ValueError(f"{odd[0]!r} is no name; put it in quotation marks")
-            return unique_names(pairs)
-
+    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
     try:
-        data = read_limited(path, limit_bytes)
-        try:
-            return parse_json(data)  # a hundred times as fast
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            return yaml.load(data.decode("utf-8-sig"), Loader)
-    except RecursionError:
-        reason = "it is nested too deeply"
+        text = data.decode(encoding)
     except UnicodeDecodeError:
-        reason = "it is not UTF-8 text"
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = "it is neither YAML nor JSON" + (f" in line {mark.line + 1}" if mark else "")
+        raise ValueError("it is not UTF-8 text; save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str:
+    """The text of the file `path`, as `decode` reads it: of any file that users write.
+
+    limit_bytes: the largest file that is read. Raises HoldfastError, with the reason, for a file
+    that is larger, cannot be read or holds no text.
+    """
+    try:
+        return decode(read_limited(path, limit_bytes))
     except (ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
     raise HoldfastError(f"{path} cannot be read: {reason}.")
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of JSON text, given as its bytes `data`. Raises ValueError."""
-    return json.loads(data, object_pairs_hook=unique_names, parse_constant=refuse_constant)
+    """The value of JSON, given as the bytes `data` of its text. Raises ValueError.
+
+    Tabs and other control characters may stand within a text, as editors put them there.
+    """
+    return json.loads(
+        decode(data),
+        object_pairs_hook=unique_names,
+        parse_constant=refuse_constant,
+        strict=False,
+    )
 
 
 def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,26 +7,35 @@ other names get the closest safe spelling and a short hash ("F-16A/B" -> "F-16A_
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from holdfast.errors import UsageError, did_you_mean
-from holdfast.files import write_json
+from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.files import read_json, read_text, write_json
+
+T = TypeVar("T")
 
 MAX_ID_BYTES = 100
+# What nobody sees: soft hyphens, marks of direction, byte order marks, spaces of no width. Joiners
+# are kept, since scripts and emoji are made of them.
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]"
+)
 # Names that Windows reserves for devices, whatever their case.
 RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
 
 def comparable(name: str) -> str:
-    """The form in which a `name` is compared with others: NFKC, case folded, `_` as a space."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
+    """The form in which a `name` is compared with others: NFKC, case folded, `_` as a space.
+
+    What is invisible in it does not count.
+    """
+    folded = unicodedata.normalize("NFKC", INVISIBLE.sub("", name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).replace("_", " ").split())
 
 
@@ -148,11 +157,10 @@ def read_names(path: Path) -> ClassNames:
     In a text file empty lines and lines that start with `#` are left out; UTF-8, with or without a
     byte order mark. Raises UsageError when the file cannot be read or its names cannot be used.
     """
-    text = _read_text(path)
     if path.suffix.lower() != ".json":
-        lines = (line.strip() for line in text.splitlines())
+        lines = (line.strip() for line in _reading(read_text, path).split("\n"))
         return _naming(path, from_names, [ln for ln in lines if ln and not ln.startswith("#")])
-    value = _parse_json(path, text)
+    value = _reading(read_json, path)
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return _naming(path, from_names, value)
     return _naming(path, _from_mapping, _check_mapping(path, value))
@@ -163,7 +171,7 @@ def read_mapping(path: Path) -> dict[str, str]:
 
     Raises UsageError if it is something else.
     """
-    return _check_mapping(path, _parse_json(path, _read_text(path)))
+    return _check_mapping(path, _reading(read_json, path))
 
 
 def is_ignored(folder: str) -> bool:
@@ -211,8 +219,8 @@ def match_folders(
 
 
 def _clean(name: str) -> str:
-    """Trim, and make runs of spaces one; other characters stay as they are."""
-    return re.sub(r" +", " ", name.strip())
+    """Trim, make runs of spaces one, and drop what is invisible; the rest stays as it is."""
+    return re.sub(r" +", " ", INVISIBLE.sub("", name).strip())
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -276,6 +284,14 @@ def _is_safe(character: str) -> bool:
     return character.isalnum() or character in "-." or unicodedata.category(character)[0] == "M"
 
 
+def _reading(read: Callable[[Path], T], path: Path) -> T:
+    """What a file of names holds; one that cannot be read is a wrong request."""
+    try:
+        return read(path)
+    except HoldfastError as error:
+        raise UsageError(str(error)) from None
+
+
 def _naming(path: Path, build: Any, value: Any) -> ClassNames:
     """Build classes, naming the file in what goes wrong."""
     try:
@@ -292,27 +308,3 @@ def _check_mapping(path: Path, value: Any) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(name, str) for name in value.values()):
         return value
     raise UsageError(f'{path} must hold {{"folder": "class name"}}; its values must be text.')
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.") from None
-
-
-def _parse_json(path: Path, text: str) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value: dict[str, Any] = {}
-        for key, item in pairs:
-            if key in value:
-                raise UsageError(f"{path} holds the key {key!r} twice; keep one.")
-            value[key] = item
-        return value
-
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path} is not valid JSON: {error}.") from None

@@ -90,7 +90,7 @@ def test_what_is_wrong_with_captions_is_one_sentence(captioned):
     with pytest.raises(UsageError, match=r"b\.png has no caption"):
         read_pairs(captioned)
     (captioned / "a.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(UsageError, match=r"a\.txt is not UTF-8 text"):
+    with pytest.raises(HoldfastError, match=r"a\.txt cannot be read: it is not UTF-8 text"):
         read_pairs(captioned)
 
 

@@ -82,16 +82,20 @@ def test_json_and_a_bare_list_are_streams_too(task):
         ("- {folder: pets, learning_rat: 1}", r"no setting 'learning_rat' \(did you mean learn"),
         ("- {folder: pets, learning_rate: fast}", "learning_rate is 'fast'; it must be a number"),
         ("- {folder: pets, learning_rate: -1}", "learning_rate is -1.0; it must be at least 0"),
-        ("- {folder: pets, steps: 1.5}", "steps is 1.5; it must be a whole number"),
+        ("- {folder: pets, steps: 1.5}", "steps is '1.5'; it must be a whole number"),
         ("- {folder: pets, negatives: some}", "negatives is 'some'; it must be one of task, batch"),
         ("- {folder: pets, templates: a photo}", "The template 'a photo' must hold {} once"),
         ("- {folder: pets, per_class: 3}", "per_class is for data sets"),
         ("- {dataset: 'pocket:digits', per_class: 0}", "per_class is 0; it must be at least 1"),
+        ("- {dataset: 'pocket:digits', per_class: few}", "per_class is 'few'; it must be a whole"),
+        ('[{"folder": "pets", "name": 10}]', "name is 10, no text; put it in quotation marks"),
+        ('[{"folder": 10}]', "folder is 10; write the name of one"),
+        ("- {folder: pets, name: }", "name is empty"),
         ("- {name: pets}", "A task has one `folder` or one `dataset`"),
-        ("- 7", "7 is no task"),
-        ("- {folder: pets, steps: .inf}", "steps is inf; it must be a whole number"),
-        ("- {folder: pets, templates: 7}", "templates is 7; it must be a text"),
-        ("- {folder: pets, templates: [7]}", "must be a text, or a list of texts"),
+        ("- [7]", "7'] is no task"),
+        ("- {folder: pets, steps: .inf}", "steps is '.inf'; it must be a whole number"),
+        ("- {folder: pets, templates: 7}", "The template '7' must hold {} once"),
+        ("- {folder: pets, templates: [[7]]}", "must be a text, or a list of texts"),
         ("tasks: [pets]\nsteps: 5", "has 'steps' beside its tasks"),
         ("tasks: []", "lists no tasks"),
         ("pets", "lists no tasks"),
@@ -103,6 +107,13 @@ def test_json_and_a_bare_list_are_streams_too(task):
 def test_what_is_wrong_with_a_stream_is_one_sentence(task, text, message):
     with pytest.raises(UsageError, match=message):
         read_stream(write(task.parent, text))
+
+
+@pytest.mark.parametrize("name", ["010", "no", "2020-01-02", "0x1F", "null", "on", "1e3"])
+def test_a_name_in_yaml_is_the_text_that_stands_there(task, name):
+    shutil.copytree(task, task.parent / name)
+    [first, second] = read_stream(write(task.parent, f"- {name}\n- folder: pets\n  name: {name}x"))
+    assert (first.name, second.name) == (name, f"{name}x")
 
 
 def test_a_missing_stream_file_is_one_sentence(tmp_path):

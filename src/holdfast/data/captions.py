@@ -11,6 +11,7 @@ from holdfast import names
 from holdfast.data.folders import LabelledImages
 from holdfast.data.pictures import suffixes
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import read_text
 from holdfast.generation.manifest import is_generated, read_manifest
 
 # Hugging Face's image folders are written so: columns `file_name` and `text`.
@@ -84,10 +85,7 @@ def _is_image(path: Path) -> bool:
 def _beside(path: Path) -> str:
     """The caption in the text file of an image, on one line."""
     file = path.with_suffix(".txt")
-    try:
-        return _one_line(file.read_text(encoding="utf-8-sig")) if file.is_file() else ""
-    except UnicodeDecodeError:
-        raise UsageError(f"{file} is not UTF-8 text; save it as UTF-8.") from None
+    return _one_line(read_text(file)) if file.is_file() else ""
 
 
 def _one_line(text: str) -> str:
@@ -95,12 +93,12 @@ def _one_line(text: str) -> str:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
+    text = read_text(table)
     try:
-        text = table.read_text(encoding="utf-8-sig")
         if table.suffix == ".csv":
             return list(csv.DictReader(io.StringIO(text)))
         return [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError, csv.Error):
+    except (ValueError, RecursionError, csv.Error):
         raise UsageError(f"{table} cannot be read as a table of images and captions.") from None
 
 

@@ -23,10 +23,11 @@ from holdfast.builtin import is_dataset
 from holdfast.data.captions import has_captions, scan_captions
 from holdfast.data.folders import LabelledImages, scan, without_images
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
-from holdfast.files import read_yaml
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates
 from holdfast.settings import ContinualTrainSettings
+from holdfast.settings.convert import convert
+from holdfast.yaml_files import read_yaml
 
 SPLITS = {
     "train": ("train", "training"),
@@ -134,15 +135,21 @@ def _task(entry: Any, root: Path) -> TaskSource:
     if ("folder" in entry) == ("dataset" in entry):
         raise UsageError("A task has one `folder` or one `dataset`.")
     if "folder" in entry:
-        place = str((root / str(entry.pop("folder"))).absolute())
+        folder = entry.pop("folder")
+        if not isinstance(folder, str) or not folder:
+            raise UsageError(f"folder is {folder!r}; write the name of one.")
+        place = str((root / Path(folder).expanduser()).absolute())
     else:
         place = str(entry.pop("dataset"))
         if ":" not in place:
             raise UsageError(f"There is no data set {place!r}; a folder is given as `folder`.")
-    if "name" in entry and not str(entry["name"] or "").strip():
+    name = entry.pop("name", "") if "name" in entry else task_name(place)
+    if not isinstance(name, str | None):
+        raise UsageError(f"A task's name is {name!r}, no text; put it in quotation marks.")
+    if not (name or "").strip():
         raise UsageError("A task's name is empty; write one, or leave `name` out.")
-    per_class = entry.pop("per_class", None)
-    if per_class is not None and (not isinstance(per_class, int) or per_class < 1):
+    per_class = convert(entry.pop("per_class", None), int | None, "per_class")
+    if per_class is not None and per_class < 1:
         raise UsageError(f"per_class is {per_class!r}; it must be at least 1.")
     if per_class is not None and not is_dataset(place):
         raise UsageError("per_class is for data sets; a folder is used as a whole.")
@@ -152,7 +159,7 @@ def _task(entry: Any, root: Path) -> TaskSource:
         raise UsageError(f"templates is {templates!r}; it must be a text, or a list of texts.")
     expand_templates(templates)
     return TaskSource(
-        name=str(task_name(place) if (name := entry.pop("name", None)) is None else name),
+        name=str(name),
         place=place,
         templates=templates,
         per_class=per_class,
