@@ -21,7 +21,7 @@ from holdfast.files import (
     locked,
     read_json,
     read_lines,
-    read_text,
+    read_plain_text,
     read_typed,
     remove_leftovers,
     sha256,
@@ -161,18 +161,18 @@ def test_text_is_read_however_an_editor_saved_it(encoding, ends, tmp_path):
         path.write_bytes(codecs.BOM_UTF16_BE + text.replace("\n", ends).encode("utf-16-be"))
     else:
         path.write_bytes(text.replace("\n", ends).encode(encoding))
-    assert read_text(path) == text
+    assert read_plain_text(path) == text
     assert read_json(path) == {"a": "caf\u00e9 \U0001f600 \t"}
 
 
 def test_text_that_cannot_be_read_is_one_sentence(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
     with pytest.raises(HoldfastError, match="it is not UTF-8 text; save it as UTF-8"):
-        read_text(tmp_path / "a.txt")
+        read_plain_text(tmp_path / "a.txt")
     with pytest.raises(HoldfastError, match="more than 3 bytes"):
-        read_text(tmp_path / "a.txt", limit_bytes=3)
+        read_plain_text(tmp_path / "a.txt", limit_bytes=3)
     with pytest.raises(HoldfastError, match=r"none\.txt cannot be read: No such file"):
-        read_text(tmp_path / "none.txt")
+        read_plain_text(tmp_path / "none.txt")
 
 
 def test_seeds_tell_their_parts_apart():

@@ -100,7 +100,7 @@ def decode(data: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_text(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str:
+def read_plain_text(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> str:
     """The text of the file `path`, as `decode` reads it: of any file that users write.
 
     limit_bytes: the largest file that is read. Raises HoldfastError, with the reason, for a file

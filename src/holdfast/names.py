@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
-from holdfast.files import read_json, read_text, write_json
+from holdfast.files import read_json, read_plain_text, write_json
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ def read_names(path: Path) -> ClassNames:
     byte order mark. Raises UsageError when the file cannot be read or its names cannot be used.
     """
     if path.suffix.lower() != ".json":
-        lines = (line.strip() for line in _reading(read_text, path).split("\n"))
+        lines = (line.strip() for line in _reading(read_plain_text, path).split("\n"))
         return _naming(path, from_names, [ln for ln in lines if ln and not ln.startswith("#")])
     value = _reading(read_json, path)
     if isinstance(value, list) and all(isinstance(name, str) for name in value):

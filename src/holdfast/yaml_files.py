@@ -9,10 +9,10 @@ from typing import Any
 from holdfast.errors import HoldfastError
 from holdfast.files import decode, parse_json, read_limited, unique_names
 
-LIMIT_BYTES = 2**21
+YAML_BYTES = 2**21
 
 
-def read_yaml(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Any:
+def read_yaml(path: Path, *, limit_bytes: int = YAML_BYTES) -> Any:
     """The value of the YAML file `path`; JSON is a part of YAML.
 
     limit_bytes: the largest file that is read. Of YAML there are only mappings, lists, texts and

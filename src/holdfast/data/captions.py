@@ -11,7 +11,7 @@ from holdfast import names
 from holdfast.data.folders import LabelledImages
 from holdfast.data.pictures import suffixes
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import read_text
+from holdfast.files import read_plain_text
 from holdfast.generation.manifest import is_generated, read_manifest
 
 # Hugging Face's image folders are written so: columns `file_name` and `text`.
@@ -85,7 +85,7 @@ def _is_image(path: Path) -> bool:
 def _beside(path: Path) -> str:
     """The caption in the text file of an image, on one line."""
     file = path.with_suffix(".txt")
-    return _one_line(read_text(file)) if file.is_file() else ""
+    return _one_line(read_plain_text(file)) if file.is_file() else ""
 
 
 def _one_line(text: str) -> str:
@@ -93,7 +93,7 @@ def _one_line(text: str) -> str:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    text = read_text(table)
+    text = read_plain_text(table)
     try:
         if table.suffix == ".csv":
             return list(csv.DictReader(io.StringIO(text)))
