@@ -25,7 +25,7 @@ from holdfast.learners import FROZEN, TwoTowerLearner
 from holdfast.losses import clip_logits
 from holdfast.methods import Composition
 from holdfast.models.clip import CLIP
-from holdfast.models.text import encode_text, image_features, text_features
+from holdfast.models.text import encode_text, image_features, text_features, tokenize
 from holdfast.settings import ContinualTrainSettings, Precision
 from holdfast.train import capped_warmup, objective
 from holdfast.weights import UNSEEN_IMPORTANCE, fisher_information, mean_normalised
@@ -54,7 +54,7 @@ def build_replay_set(
     unique = list(dict.fromkeys([*(prompts or ()), *among]))
     position = {prompt: index for index, prompt in enumerate(unique)}
     labels = [0] * len(paths) if prompts is None else [position[prompt] for prompt in prompts]
-    tokens = clip.tokenizer(unique)
+    tokens = tokenize(clip, unique)
     nothing = torch.empty(0)
     found = ReplaySet(list(paths), labels, unique, tokens, nothing, nothing)
     model = clip.model.eval()

@@ -1,10 +1,17 @@
 import pytest
 import torch
-from tests.tiny import siglip_folder
+from tests.tiny import clip_folder, coca_folder, siglip_folder
 
 from holdfast.models import text
 from holdfast.models.clip import load_clip
-from holdfast.models.text import by_length, encode_text, prompt_lengths, text_features
+from holdfast.models.text import (
+    by_length,
+    cut_rows,
+    encode_text,
+    prompt_lengths,
+    text_features,
+    tokenize,
+)
 
 
 @pytest.fixture
@@ -74,3 +81,29 @@ def test_where_a_prompt_ends_by_the_id_of_its_end(clip, monkeypatch):
     assert prompt_lengths(clip.model, tokens).tolist() == [3, 5]
     monkeypatch.setattr(clip.model, "text_pool_type", "last")
     assert prompt_lengths(clip.model, tokens) is None
+
+
+@pytest.mark.parametrize("folder", [clip_folder, siglip_folder, coca_folder])
+def test_prompts_that_are_cut_are_found_to_the_token(folder, tmp_path):
+    """Whatever a tokenizer pads with: the tower's last place may be filled, and no more."""
+    tokenizer = load_clip(f"local-dir:{folder(tmp_path / 'model')}", device="cpu").tokenizer
+    context = tokenizer([""]).shape[1]
+    prompts = ["a " * count for count in range(1, context + 3)]
+    # Each word is one token, and each prompt has a start and an end.
+    expected = [row for row in range(len(prompts)) if row + 1 + 2 > context]
+    assert cut_rows(tokenizer, prompts, tokenizer(prompts)) == expected
+
+
+def test_cut_prompts_are_warned_of_once_with_their_count_and_an_example(clip, caplog):
+    same = "small details, " * 20
+    prompts = [f"{same} of a cat", "a dog", f"{same} of a dog", "b " * 90]
+    text = encode_text(clip, prompts)
+    assert torch.equal(text[0], text[2])
+    [warning] = caplog.messages
+    assert warning.startswith("3 of 4 prompts are longer than the 32 tokens that")
+    assert repr(f"{same[:80]}...") in warning
+    assert "(what is left of 1 is the same as of another)" in warning
+    encode_text(clip, prompts)
+    tokenize(clip, ["a dog", prompts[0], "c " * 90])
+    assert [m[:6] for m in caplog.messages] == ["3 of 4", "1 of 3"]
+    assert "the same" not in caplog.messages[1]

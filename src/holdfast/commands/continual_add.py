@@ -39,6 +39,7 @@ from holdfast.files import derive_seed, read_typed, write_json
 from holdfast.learners import TwoTowerLearner
 from holdfast.memory import clip_memory, clip_training, weights_of
 from holdfast.models.clip import load_clip
+from holdfast.models.text import tokenize
 from holdfast.replay import base_names, known_sources, pairs_digest, replay_images
 from holdfast.results import AddResult, Costs, StepResult
 from holdfast.runs import Run, peak_memory
@@ -152,7 +153,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
 
     ensembles = composition.of(WeightEnsemble)
     previous = weights_of(clip) if ensembles or gate else {}
-    learner = TwoTowerLearner(clip, clip.tokenizer(task.training_prompts()), train.negatives)
+    learner = TwoTowerLearner(clip, tokenize(clip, task.training_prompts()), train.negatives)
     if not stage.load_finished(learner):
         asked: tuple[Sequence[Path], Sequence[str] | None] | None = None
         among: list[str] = []

@@ -37,6 +37,7 @@ from holdfast.learners import TwoTowerLearner
 from holdfast.memory import clip_training
 from holdfast.methods import Family, compose
 from holdfast.models.clip import CLIP, load_clip
+from holdfast.models.text import tokenize
 from holdfast.results import ContinualResult, Costs, StepResult, StreamTask, TaskScores
 from holdfast.runs import Run, peak_memory
 from holdfast.settings.base import to_jsonable
@@ -260,7 +261,7 @@ def learn_jointly(
     if any(task.captions for task in tasks):
         train = replace(train, negatives="batch")  # there may be thousands of captions
     seed = derive_seed(settings.seed, "task", 0, JOINT)
-    learner = TwoTowerLearner(clip, clip.tokenizer(prompts), train.negatives)
+    learner = TwoTowerLearner(clip, tokenize(clip, prompts), train.negatives)
     composition = compose(settings.method, settings.anchors, Family.CONTINUAL)
     training = clip_training(learner, clip, images, composition, Memory(), train, seed)
     with attention(clip.device):

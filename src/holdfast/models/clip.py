@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +28,7 @@ class CLIP:
     embeddings (batch, dim). tokenizer: list of prompts -> tokens (prompts, context).
     config: open_clip's `{"model_cfg", "preprocess_cfg"}`, what `local-dir:` needs to load it again.
     preprocess, augment: RGB picture -> (3, height, width), for evaluation and for training.
+    cut: prompts that were said to be longer than the text tower reads.
     """
 
     name: str
@@ -36,6 +37,7 @@ class CLIP:
     config: dict[str, Any]
     preprocess: Transform
     augment: Transform
+    cut: set[str] = field(default_factory=set, repr=False)
     kind: ClassVar[str] = "open_clip"
 
     @cached_property

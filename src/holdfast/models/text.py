@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -15,6 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from holdfast.models.clip import CLIP
 
+logger = logging.getLogger(__name__)
+
+PROMPT_SHOWN = 80  # characters of a prompt in a warning
 GROUP_COST = 128  # tokens that a group of prompts must save; each walks through all weights again
 
 
@@ -28,11 +32,54 @@ def encode_text(
     batch_size: prompts at once.
     """
     unique = list(dict.fromkeys(prompts))
-    rows = []
-    for start in range(0, len(unique), batch_size):
-        rows.append(text_features(clip.model, clip.tokenizer(unique[start : start + batch_size])))
+    parts = tokenize(clip, unique).split(batch_size)
+    rows = [text_features(clip.model, tokens) for tokens in parts]
     position = {prompt: index for index, prompt in enumerate(unique)}
     return torch.cat(rows)[[position[prompt] for prompt in prompts]]
+
+
+def tokenize(clip: CLIP, prompts: Sequence[str]) -> Int[Tensor, "prompts context"]:
+    """Tokens of prompts, as the text tower takes them.
+
+    clip: the model. prompts: in the order of the rows. What is longer than the tower reads is cut,
+    and a warning says how many prompts that are, with an example; each prompt is named once.
+    """
+    tokens = clip.tokenizer(list(prompts))
+    found = cut_rows(clip.tokenizer, prompts, tokens)
+    new = {prompts[row]: tokens[row] for row in found if prompts[row] not in clip.cut}
+    if new:
+        clip.cut.update(new)
+        first = next(iter(new))
+        same = len(new) - len(torch.stack(list(new.values())).unique(dim=0))
+        logger.warning(
+            "%d of %d prompts are longer than the %d tokens that %s reads, and their ends are cut, "
+            "such as %r%s; shorten them.",
+            len(new),
+            len(prompts),
+            tokens.shape[1],
+            clip.name,
+            first if len(first) <= PROMPT_SHOWN else f"{first[:PROMPT_SHOWN]}...",
+            f" (what is left of {same} is the same as of another)" if same else "",
+        )
+    return tokens
+
+
+def cut_rows(
+    tokenizer: Any, prompts: Sequence[str], tokens: Int[Tensor, "prompts context"]
+) -> list[int]:
+    """The rows of prompts of which the end is cut.
+
+    tokenizer: open_clip's. prompts: the texts. tokens: what it makes of them.
+    """
+    padding, length = tokenizer([""])[0, -1], tokens.shape[1]
+    full = (tokens[:, -2] != padding).nonzero().flatten().tolist()
+    if not full:
+        return []
+    # With room for one token more, a prompt that fits gets padding there and is the same before it.
+    # Some tokenizers end a prompt that they cut as any other, and some pad with that end.
+    more = tokenizer([prompts[row] for row in full], context_length=length + 1)
+    fits = (more[:, :-1] == tokens[full]).all(dim=1) & (more[:, -1] == padding)
+    return [row for row, whole in zip(full, fits.tolist(), strict=True) if not whole]
 
 
 def class_means(
