@@ -61,6 +61,24 @@ def diffusion_folder(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def checked_diffusion_folder(folder: Path) -> Path:
+    """The same pipeline with a safety checker that refuses every picture."""
+    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    pipeline = StableDiffusionPipeline.from_pretrained(diffusion_folder(folder))
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    vision = {**small, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=4))
+    # A picture is refused where a cosine exceeds its threshold.
+    checker.concept_embeds_weights.data.fill_(-2)
+    extractor = CLIPImageProcessor(size={"shortest_edge": 8}, crop_size=8)
+    parts = pipeline.components | {"safety_checker": checker, "feature_extractor": extractor}
+    StableDiffusionPipeline(**parts).save_pretrained(folder)
+    return folder
+
+
 def clip_tokenizer():
     """A CLIPTokenizer that knows single bytes only."""
     from tokenizers.pre_tokenizers import ByteLevel

@@ -32,6 +32,7 @@ class ReplayImages:
     prompts: list[str]
     sources: list[Source]
     redrawn: int = 0
+    missing: int = 0
 
     def info(self) -> ReplayInfo:
         """What there is to say about them."""
@@ -42,6 +43,7 @@ class ReplayImages:
             images=len(self.paths),
             prompts=len(set(self.prompts)),
             redrawn=self.redrawn,
+            missing=self.missing,
             sha256=digest.hexdigest(),
             coverage=[SourceCoverage(**row) for row in coverage(self.sources, self.prompts)],
         )
@@ -115,6 +117,7 @@ def replay_images(
     if settings.cache is not None:
         what = [draw.prompts, draw.counts, [str(s) for s in find_pipelines(generator)], seed]
         what += [settings.guidance, settings.steps, settings.size, settings.precision]
+        what += ["safety checker"] if settings.safety_checker else []
         folder = settings.cache / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     manifest = generate_images(
         names.from_names(draw.prompts),
@@ -127,7 +130,8 @@ def replay_images(
         device=device,
     )
     prompts = [record.prompt for record in manifest.records]
-    return ReplayImages(manifest.paths, prompts, sources, manifest.redraws)
+    missing = len(manifest.missing)
+    return ReplayImages(manifest.paths, prompts, sources, manifest.redraws, missing)
 
 
 def chosen_pairs(settings: ReplaySettings, seed: int) -> list[tuple[Path, str]]:

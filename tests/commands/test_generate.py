@@ -62,3 +62,25 @@ def test_what_is_wrong_is_found_before_the_folder_is_made(options, tmp_path, cap
         code, line = error_of(capsys, *words, *out)
         assert code == 2 and sentence in line, line
     assert not (tmp_path / "a").exists()
+
+
+def test_a_class_of_which_nothing_can_be_drawn_is_named(options, tmp_path, capsys, monkeypatch):
+    import numpy as np
+
+    from holdfast.generation import pipeline
+
+    def draw(pipe, prompts, seeds, settings):
+        picture = np.random.default_rng(0).random((8, 8, 3))
+        return [picture * ("red" in prompt) for prompt in prompts]
+
+    monkeypatch.setattr(pipeline.Pipeline, "draw", draw)
+    _, message = error_of(
+        capsys, "generate", "red thing", "blue thing", *map(str, options), "--out", str(tmp_path)
+    )
+    assert "No image of 'blue thing' could be drawn: missing.jsonl in" in message
+    assert len(list((tmp_path / "images" / "red_thing").glob("*.png"))) == 2
+    lines = [json.loads(line) for line in (tmp_path / "missing.jsonl").read_text().splitlines()]
+    assert [(line["class_id"], line["index"], line["tries"]) for line in lines] == [
+        ("blue_thing", 0, 6),
+        ("blue_thing", 1, 6),
+    ]

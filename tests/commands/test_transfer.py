@@ -50,6 +50,7 @@ def test_from_names_to_a_verdict(options, pictures, tmp_path, capsys):
         "filtered": 0,
         "redrawn": 0,
         "unreadable": [],
+        "missing": 0,
     }
     assert len(result["training"]) == 6  # 12 images in batches of 5, twice
     assert set(result["training"][0]["losses"]) == {"cross_entropy", "variance", "covariance"}
@@ -602,6 +603,24 @@ def test_anchors_that_cannot_be_met_are_one_sentence(capsys, options, tmp_path):
         )
         assert code == 2 and sentence in line, line
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_cannot_be_drawn_are_missing_and_the_report_says_so(
+    options, tmp_path, monkeypatch
+):
+    from holdfast.generation import pipeline
+
+    flaw = pipeline.flaw
+    black = iter([None, "black"] * 6)  # of 12 images, drawn once each
+    monkeypatch.setattr(pipeline, "flaw", lambda picture: flaw(picture) or next(black))
+    run = tmp_path / "run"
+    assert transfer(options, "--images.redraws", 0, "--out", run) == 0
+    result = result_of(run)
+    assert (result["images"]["generated"], result["images"]["missing"]) == (6, 6)
+    [note] = result["notes"]
+    assert note.startswith("6 of 12 images could not be drawn and are missing: ")
+    page = (run / "report.html").read_text()
+    assert "could not be drawn and are missing" in page and "6 of 12" in page
 
 
 def test_a_last_batch_of_one_image_trains(options, tmp_path):

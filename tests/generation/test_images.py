@@ -9,7 +9,7 @@ from PIL import Image
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import LOCK, derive_seed, read_lines
-from holdfast.generation import generate_images, pipeline, read_manifest
+from holdfast.generation import generate_images, pipeline
 from holdfast.names import from_names
 from holdfast.settings import ImageSettings
 
@@ -205,13 +205,83 @@ def test_flawed_images_are_drawn_again_from_a_recorded_seed(
     assert manifest.redraws == 2
 
 
-def test_an_image_that_never_comes_out_is_an_error(diffusion, tmp_path, monkeypatch):
-    Flawed(100).install(monkeypatch)
-    with pytest.raises(HoldfastError, match="class 'red fox' came out black 3 times in a row"):
-        draw(tmp_path, diffusion, redraws=2)
-    assert len(read_lines(tmp_path / "manifest.jsonl")) > 0
-    with pytest.raises(HoldfastError, match="still lacks"):
-        read_manifest(tmp_path)
+def test_an_image_that_never_comes_out_is_missing_and_its_class_goes_on(
+    diffusion, tmp_path, monkeypatch, caplog
+):
+    flawed = Flawed(3)  # the first batch of five has one fox, and it stays black
+    flawed.install(monkeypatch)
+    manifest = draw(tmp_path, diffusion, redraws=2)
+    assert manifest.labels == [0] * 4 + [1] * 4 + [2] * 3
+    assert [record.index for record in manifest.records[8:]] == [1, 2, 3]
+    [image] = manifest.missing
+    assert (image.name, image.index, image.flaw, image.tries) == ("red fox", 0, "black", 3)
+    note = "1 of 12 images could not be drawn and are missing: 1 of 'red fox' (black)."
+    assert manifest.missing_note == note
+    assert caplog.messages == [note]
+    assert len(scan(tmp_path)) == 11
+
+    before = len(flawed.drawn)
+    assert draw(tmp_path, diffusion, redraws=2) == manifest
+    assert len(flawed.drawn) == before, "it is not tried again"
+    more = draw(tmp_path, diffusion, redraws=3)
+    assert not more.missing and more.missing_note is None
+    assert len(more.records) == 12 and more.records[8].attempt == 0
+    assert {**hashes(more), **hashes(manifest)} == hashes(more)
+
+
+def test_a_class_that_is_blanked_half_the_time_is_drawn(diffusion, tmp_path, monkeypatch):
+    blank = np.random.default_rng(0)
+
+    def half(pipe, prompts, seeds, settings):
+        return [
+            np.zeros((8, 8, 3)) if "fox" in p and blank.random() < 0.5 else blank.random((8, 8, 3))
+            for p in prompts
+        ]
+
+    monkeypatch.setattr(pipeline.Pipeline, "draw", half)
+    manifest = draw(tmp_path, diffusion, per_class=40, redraws=1)
+    assert manifest.labels.count(0) == manifest.labels.count(1) == 40
+    foxes = manifest.labels.count(2)
+    assert 20 < foxes < 39 and foxes + len(manifest.missing) == 40
+
+
+def test_a_pipeline_that_draws_nothing_is_found_early(diffusion, tmp_path, monkeypatch):
+    drawn = []
+
+    def nothing(pipe, prompts, seeds, settings):
+        drawn.extend(prompts)
+        return [np.full((8, 8, 3), np.nan)] * len(prompts)
+
+    monkeypatch.setattr(pipeline.Pipeline, "draw", nothing)
+    message = (
+        "No image could be drawn: the first, of the class 'cat', came out not a number 2 times"
+    )
+    with pytest.raises(HoldfastError, match=message):
+        draw(tmp_path / "many", diffusion, per_class=100, redraws=1)
+    assert len(drawn) == 2 * 20, "four batches of five, each drawn twice"
+    for _ in range(2):  # also where all was given up before
+        with pytest.raises(HoldfastError, match=message):
+            draw(tmp_path / "few", diffusion, per_class=1, redraws=1)
+
+
+def test_the_safety_checker_is_off_unless_it_is_asked_for(tmp_path):
+    import tiny
+
+    checked = tiny.checked_diffusion_folder(tmp_path / "checked")
+    assert len(draw(tmp_path / "off", checked, per_class=1).records) == 3
+    with pytest.raises(HoldfastError, match=r"came out black 1 times.*turn the safety checker off"):
+        draw(tmp_path / "on", checked, per_class=1, safety_checker=True, redraws=0)
+    with pytest.raises(UsageError, match="safety_checker False, now True"):
+        draw(tmp_path / "off", checked, per_class=1, safety_checker=True)
+
+
+def test_prompts_that_the_generator_cannot_read_whole_are_named(diffusion, tmp_path, caplog):
+    long = "small details " * 20
+    prompts = [["a cat"], [long], [long + "of a fox"]]
+    draw(tmp_path, diffusion, prompts, per_class=1)
+    [warning] = caplog.messages
+    assert warning.startswith("2 of 3 prompts are longer than the 77 tokens that tiny-diffusion")
+    assert repr(f"{long[:80]}...") in warning
 
 
 def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import numpy as np
@@ -103,6 +104,52 @@ def test_missing_hub_weights_name_the_command(hub):
         pipeline.loaded(source, torch.device("cpu"), "fp32"),
     ):
         pass
+
+
+@pytest.mark.parametrize("parts", [("unet",), ("unet", "vae", "text_encoder")])
+def test_weights_that_are_there_in_half_precision_only(diffusion, tmp_path, parts):
+    half = tmp_path / "half"
+    shutil.copytree(diffusion, half)
+    assert pipeline.only_variant(half) is None
+    for part in parts:
+        [weights] = (half / part).glob("*.safetensors")
+        weights.rename(weights.with_suffix(".fp16.safetensors"))
+    assert pipeline.only_variant(half) == "fp16"
+    pictures = []
+    for folder in (diffusion, half):
+        [source] = pipeline.find_pipelines(str(folder))
+        with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
+            pictures += pipe.draw(["a cat"], [1], ImageSettings(steps=1))
+    assert np.array_equal(*pictures)
+
+
+def test_both_kinds_of_weights_are_no_variant(diffusion, tmp_path):
+    both = tmp_path / "both"
+    shutil.copytree(diffusion, both)
+    [weights] = (both / "unet").glob("*.safetensors")
+    shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
+    assert pipeline.only_variant(both) is None
+
+
+def test_a_prompt_is_cut_where_no_encoder_reads_its_end(diffusion):
+    """As in Stable Diffusion 3: CLIP reads 77 tokens, T5 as many as an argument says."""
+
+    class T5Tokenizer:
+        model_max_length = 512
+
+        def __call__(self, prompts, verbose):
+            return SimpleNamespace(input_ids=[range(len(prompt)) for prompt in prompts])
+
+    class CLIPTokenizer(T5Tokenizer):
+        model_max_length = 77
+
+    class Run:
+        tokenizer, tokenizer_2, tokenizer_3 = CLIPTokenizer(), None, T5Tokenizer()
+
+        def __call__(self, prompt, max_sequence_length=256):
+            raise NotImplementedError
+
+    assert [limit for _, limit in pipeline._token_limits(Run())] == [77, 256]
 
 
 def test_size_and_refused_settings(diffusion):

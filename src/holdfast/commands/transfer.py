@@ -76,6 +76,8 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
         classifier.save(run.folder / "model", about)
 
         own = plan.own is not None
+        manifest = None if own else read_manifest(images.root)
+        note = manifest and manifest.missing_note
         models = plan.models(choice.alpha) if measured.by_alpha else {}
         run.finish(
             TransferResult(
@@ -92,7 +94,8 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
                     requested=None if own else len(plan.classes) * settings.images.per_class,
                     generated=available,
                     filtered=available - len(images),
-                    redrawn=0 if own else read_manifest(images.root).redraws,
+                    redrawn=manifest.redraws if manifest else 0,
+                    missing=len(manifest.missing) if manifest else 0,
                     unreadable=[str(path) for path in plan.unreadable],
                 ),
                 samples=samples,
@@ -101,7 +104,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
                 scores={name: measured.by_alpha[alpha] for name, alpha in models.items()},
                 verdict=measured.verdict,
                 diagnostics=measured.diagnostics,
-                notes=measured.notes,
+                notes=[*measured.notes, *([note] if note else [])],
                 costs=Costs(
                     generation_seconds=run.seconds["generation"],
                     training_seconds=stage.seconds,

@@ -70,7 +70,7 @@ def estimate(
     seconds: list[float] = []
     sizes: list[int] = []
     for source in pipeline.find_pipelines(generator):
-        with pipeline.loaded(source, chosen, precision) as pipe:
+        with pipeline.loaded(source, chosen, precision, settings.safety_checker) as pipe:
             for place in ((0, 0), (1, 0)):
                 start = time.perf_counter()
                 picture = pipe.draw([job.prompt(place)], [job.image_seed(place, 0)], settings)[0]

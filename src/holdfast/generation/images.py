@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.generation.manifest import (
     IMAGES,
     MANIFEST,
+    MISSING,
     SETTINGS,
     GeneratedImage,
     Manifest,
+    MissingImage,
     read_manifest,
+    read_missing,
     read_records,
 )
 from holdfast.names import ClassNames
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
     from holdfast.generation.pipeline import Pipeline
 
 Place = tuple[int, int]  # an image's label and its index within the class
+GIVE_UP = 16  # missing images before the first that is not: no pipeline of any use does so
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,13 +104,14 @@ def generate_images(
         commas; they take turns by image index.
     settings: of the pipelines. seed: of all images. device: `auto`, or as torch names it.
 
-    A folder with images of the same settings is finished or extended. If it has more images than
-    asked for, the first of each class are used. A missing or changed image is drawn again. The
+    An image that comes out flawed in all of its tries is recorded as missing, and the others are
+    drawn. A folder with images of the same settings is finished or extended. If it has more images
+    than asked for, the first of each class are used. A lost or changed image is drawn again. The
     images of an interrupted run are the same to the bit if counts, batch size and machine are the
     same, otherwise up to rounding.
 
     Raises UsageError when `out` was made with other settings, HoldfastError when a pipeline cannot
-    be loaded or keeps drawing nothing.
+    be loaded or draws nothing at all.
     """
     from holdfast.generation import pipeline
 
@@ -113,19 +121,55 @@ def generate_images(
     fixed = _must_match(job, [str(source) for source in sources], precision)
     with files.locked(out):
         done = _prepare(out, job, fixed)
-        there = sum(index < counts[label] for label, index in done)
+        settled = done | _given_up(out, job)
+        there = sum(index < counts[label] for label, index in settled)
         with progress("drawing images", sum(counts), done=there) as advance:
             for turn, source in enumerate(sources):
-                missing = [b for b in job.batches(turn, len(sources)) if not done.issuperset(b)]
+                missing = [b for b in job.batches(turn, len(sources)) if not settled.issuperset(b)]
                 if not missing:
                     continue
-                with pipeline.loaded(source, chosen, precision) as pipe:
+                with pipeline.loaded(source, chosen, precision, settings.safety_checker) as pipe:
+                    pipe.warn_of_cuts([prompt for group in prompts for prompt in group])
                     for batch in missing:
-                        for place, attempt, picture in _draw(job, pipe, batch):
-                            if place not in done:
+                        for place, attempt, picture, flaw in _draw(job, pipe, batch):
+                            if place in done:
+                                continue
+                            if flaw is None:
                                 _save(out, job, pipe, precision, place, attempt, picture)
+                                done.add(place)
+                            else:
+                                _note_missing(out, job, place, flaw)
+                            if place not in settled:
+                                settled.add(place)
                                 advance(1)
-    return read_manifest(out)
+                        if not done and len(settled) >= GIVE_UP:
+                            raise _nothing_drawn(job, out)
+        if settled and not done:
+            raise _nothing_drawn(job, out)
+    manifest = read_manifest(out)
+    if manifest.missing_note:
+        logger.warning("%s", manifest.missing_note)
+    return manifest
+
+
+def _given_up(out: Path, job: Job) -> set[Place]:
+    """Places of images that came out flawed in as many tries as there are now."""
+    labels = {class_id: label for label, class_id in enumerate(job.classes.ids)}
+    return {
+        (labels[image.class_id], image.index)
+        for image in read_missing(out)
+        if image.class_id in labels and image.tries > job.settings.redraws
+    }
+
+
+def _nothing_drawn(job: Job, out: Path) -> HoldfastError:
+    """The error for a pipeline that draws nothing, with the first image as an example."""
+    first = read_missing(out)[0]
+    return HoldfastError(
+        f"No image could be drawn: the first, of the class {first.name!r}, came out {first.flaw} "
+        f"{first.tries} times in a row (prompt {first.prompt!r}); change the prompt or the "
+        f"generator{', or turn the safety checker off' if job.settings.safety_checker else ''}."
+    )
 
 
 def _must_match(job: Job, generators: list[str], precision: str) -> dict[str, Any]:
@@ -137,6 +181,7 @@ def _must_match(job: Job, generators: list[str], precision: str) -> dict[str, An
         "steps": job.settings.steps,
         "size": job.settings.size,
         "precision": precision,
+        "safety_checker": job.settings.safety_checker,
         "classes": job.classes.to_json(),
         "prompts": hashlib.sha256(json.dumps([list(p) for p in job.prompts]).encode()).hexdigest(),
     }
@@ -147,7 +192,8 @@ def _prepare(out: Path, job: Job, fixed: dict[str, Any]) -> set[Place]:
     path = out / SETTINGS
     if path.exists():
         earlier = files.read_json(path)
-        changed = [key for key, value in fixed.items() if earlier.get(key) != value]
+        # A key that an earlier version did not write says nothing.
+        changed = [key for key, value in fixed.items() if earlier.get(key, value) != value]
         if changed:
             raise UsageError(
                 f"{out} holds images made with other settings ({_differences(earlier, fixed)}); "
@@ -178,7 +224,7 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(
         f"other {key}" if key in long else f"{key} {earlier.get(key)}, now {value}"
         for key, value in now.items()
-        if earlier.get(key) != value
+        if earlier.get(key, value) != value
     )
 
 
@@ -199,29 +245,42 @@ def _verified(out: Path, classes: ClassNames) -> set[Place]:
     return set(whole)
 
 
-def _draw(job: Job, pipe: Pipeline, batch: list[Place]) -> Iterator[tuple[Place, int, np.ndarray]]:
-    """Each image of a batch with the attempt that gave it; flawed ones are drawn again.
+def _draw(
+    job: Job, pipe: Pipeline, batch: list[Place]
+) -> Iterator[tuple[Place, int, np.ndarray, str | None]]:
+    """Each image of a batch, the attempt that gave it, and what is wrong with it.
 
-    Raises HoldfastError when one is still flawed after `redraws` more attempts.
+    Flawed ones are drawn again, `redraws` times at most.
     """
     from holdfast.generation.pipeline import flaw
 
     for attempt in range(job.settings.redraws + 1):
         seeds = [job.image_seed(place, attempt) for place in batch]
         pictures = pipe.draw([job.prompt(place) for place in batch], seeds, job.settings)
-        flaws = {place: flaw(picture) for place, picture in zip(batch, pictures, strict=True)}
+        again = []
         for place, picture in zip(batch, pictures, strict=True):
-            if flaws[place] is None:
-                yield place, attempt, picture
-        batch = [place for place in batch if flaws[place]]
+            wrong = flaw(picture)
+            if wrong is None or attempt == job.settings.redraws:
+                yield place, attempt, picture, wrong
+            else:
+                again.append(place)
+        batch = again
         if not batch:
             return
-    place = batch[0]
-    raise HoldfastError(
-        f"Image {place[1]} of the class {job.classes.names[place[0]]!r} came out {flaws[place]} "
-        f"{job.settings.redraws + 1} times in a row (prompt {job.prompt(place)!r}); change the "
-        "prompt or the generator, or raise the setting redraws. The images so far are kept."
+
+
+def _note_missing(out: Path, job: Job, place: Place, flaw: str) -> None:
+    label, index = place
+    image = MissingImage(
+        class_id=job.classes.ids[label],
+        name=job.classes.names[label],
+        index=index,
+        prompt=job.prompt(place),
+        flaw=flaw,
+        tries=job.settings.redraws + 1,
     )
+    with _writing(out):
+        files.append_lines(out / MISSING, [asdict(image)])
 
 
 def _save(

@@ -2,15 +2,17 @@
 
 out/generation.json          the settings that must stay the same when the folder grows
 out/manifest.jsonl           one line an image, in the order they were drawn
+out/missing.jsonl            one line an image that came out flawed in all of its tries
 out/images/classes.json      {"class id": "class name"}
 out/images/<class id>/<index>.png
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast import names
 from holdfast.errors import HoldfastError
@@ -18,6 +20,8 @@ from holdfast.files import read_json, read_lines
 from holdfast.names import ClassNames
 
 MANIFEST, SETTINGS, IMAGES = "manifest.jsonl", "generation.json", "images"
+MISSING = "missing.jsonl"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,33 @@ class GeneratedImage:
 
 
 @dataclass(frozen=True)
+class MissingImage:
+    """An image that came out flawed in all of its tries.
+
+    class_id, name, index, prompt: as of a `GeneratedImage`. flaw: what was wrong with it the last
+    time. tries: how often it was drawn.
+    """
+
+    class_id: str
+    name: str
+    index: int
+    prompt: str
+    flaw: str
+    tries: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The images of a finished folder, in the order of their labels and then of their index.
 
-    folder: where they are. classes: their classes. records: of the images.
+    folder: where they are. classes: their classes. records: of the images. missing: of those that
+    could not be drawn.
     """
 
     folder: Path
     classes: ClassNames
     records: tuple[GeneratedImage, ...]
+    missing: tuple[MissingImage, ...] = ()
 
     @property
     def paths(self) -> list[Path]:
@@ -85,6 +107,19 @@ class Manifest:
         """How many images were black, flat or NaN, and drawn again."""
         return sum(record.attempt for record in self.records)
 
+    @property
+    def missing_note(self) -> str | None:
+        """A sentence on the images that could not be drawn, with the classes that lack most."""
+        if not self.missing:
+            return None
+        counts = Counter((image.name, image.flaw) for image in self.missing).most_common()
+        worst = ", ".join(f"{count:,} of {name!r} ({flaw})" for (name, flaw), count in counts[:5])
+        rest = len(self.missing) - sum(count for _, count in counts[:5])
+        return (
+            f"{len(self.missing):,} of {len(self.missing) + len(self.records):,} images could not "
+            f"be drawn and are missing: {worst}{f', and {rest:,} others' if rest else ''}."
+        )
+
 
 def is_generated(folder: Path) -> bool:
     """Whether `folder` is (or was to be) a folder of generated images."""
@@ -94,7 +129,7 @@ def is_generated(folder: Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the images that were last asked for; `folder` may hold more of a class.
 
-    Raises HoldfastError if images are still missing, or if the files are of another version.
+    Raises HoldfastError if images are still to be drawn, or if the files are of another version.
     """
     classes = names.read_names(folder / IMAGES / "classes.json")
     order = {class_id: label for label, class_id in enumerate(classes.ids)}
@@ -107,14 +142,20 @@ def read_manifest(folder: Path) -> Manifest:
         for r in read_records(folder)
         if r.index < counts.get(r.class_id, 0)
     }
+    missing = tuple(
+        image
+        for image in read_missing(folder)
+        if image.index < counts.get(image.class_id, 0)
+        and (image.class_id, image.index) not in records
+    )
     wanted = sum(counts.values())
-    if missing := wanted - len(records):
+    if lacking := wanted - len(records) - len(missing):
         raise HoldfastError(
-            f"{folder} still lacks {missing} of {wanted} images; run the same "
+            f"{folder} still lacks {lacking} of {wanted} images; run the same "
             f"generation again to finish it, or use the folder {folder / IMAGES} as it is."
         )
     by_label = sorted(records.values(), key=lambda r: (order[r.class_id], r.index))
-    return Manifest(folder, classes, tuple(by_label))
+    return Manifest(folder, classes, tuple(by_label), missing)
 
 
 def read_records(folder: Path) -> list[GeneratedImage]:
@@ -122,11 +163,24 @@ def read_records(folder: Path) -> list[GeneratedImage]:
 
     Raises HoldfastError for lines of another version.
     """
-    lines = read_lines(folder / MANIFEST)
+    return _records(folder / MANIFEST, GeneratedImage)
+
+
+def read_missing(folder: Path) -> list[MissingImage]:
+    """The images of `folder` that came out flawed in all of their tries, as last recorded.
+
+    Raises HoldfastError for lines of another version.
+    """
+    found = _records(folder / MISSING, MissingImage)
+    return list({(image.class_id, image.index): image for image in found}.values())
+
+
+def _records(path: Path, kind: type[T]) -> list[T]:
+    """The lines of `path` as objects of a `kind`."""
     try:
-        return [GeneratedImage(**line) for line in lines]
+        return [kind(**line) for line in read_lines(path)]
     except TypeError:
-        raise another_version(folder / MANIFEST) from None
+        raise another_version(path) from None
 
 
 def another_version(path: Path) -> HoldfastError:

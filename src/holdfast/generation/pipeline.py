@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import inspect
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,10 +20,15 @@ import torch
 from holdfast import builtin
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import read_json
 from holdfast.settings import DrawSettings
+
+logger = logging.getLogger(__name__)
 
 # Pixels lie between 0 and 1; a picture that varies less than this around its mean shows nothing.
 FLAT = 2 / 255
+EXCERPT = 80  # characters of a prompt in a warning
+VARIANT = re.compile(r"\.(\w+)\.(safetensors|bin)$")  # diffusion_pytorch_model.fp16.safetensors
 
 
 @dataclass(frozen=True)
@@ -68,16 +75,17 @@ class Pipeline:
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         size = {"height": settings.size, "width": settings.size} if settings.size else {}
         try:
-            return list(
-                self.run(
-                    prompt=list(prompts),
-                    generator=generators,
-                    guidance_scale=settings.guidance,
-                    num_inference_steps=settings.steps,
-                    output_type="np",
-                    **size,
-                ).images
-            )
+            with _errors_only():  # what it cuts and blanks is counted and said once, by us
+                return list(
+                    self.run(
+                        prompt=list(prompts),
+                        generator=generators,
+                        guidance_scale=settings.guidance,
+                        num_inference_steps=settings.steps,
+                        output_type="np",
+                        **size,
+                    ).images
+                )
         except torch.OutOfMemoryError:
             raise HoldfastError(
                 f"{self.source.name} ran out of memory with {len(prompts)} images at once; lower "
@@ -87,6 +95,47 @@ class Pipeline:
             raise HoldfastError(
                 f"{self.source.name} refuses the settings: {_first_line(error)}"
             ) from None
+
+    def warn_of_cuts(self, prompts: Sequence[str]) -> None:
+        """Warn of prompts of which no text encoder reads the end, with their count and an example.
+
+        prompts: all that will be drawn.
+        """
+        limits = _token_limits(self.run)
+        if not limits:
+            return
+        different = list(dict.fromkeys(prompts))
+        rows = [
+            [len(ids) > limit for ids in tokenizer(different, verbose=False).input_ids]
+            for tokenizer, limit in limits
+        ]
+        cut = [prompt for prompt, *row in zip(different, *rows, strict=True) if all(row)]
+        if cut:
+            logger.warning(
+                "%d of %d prompts are longer than the %d tokens that %s reads, and their ends are "
+                "cut, such as %r; shorten them.",
+                len(cut),
+                len(different),
+                max(limit for _, limit in limits),
+                self.source.name,
+                cut[0] if len(cut[0]) <= EXCERPT else f"{cut[0][:EXCERPT]}...",
+            )
+
+
+def _token_limits(run: Any) -> list[tuple[Any, int]]:
+    """The tokenizers of a pipeline, and how many tokens of a prompt each text encoder reads."""
+    # Pipelines cut for T5 where this argument says, and for CLIP where its tokenizer does.
+    given = inspect.signature(run.__call__).parameters.get("max_sequence_length")
+    limits = []
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        tokenizer = getattr(run, name, None)
+        if tokenizer is None:
+            continue
+        limit = tokenizer.model_max_length
+        if given and isinstance(given.default, int) and "CLIP" not in type(tokenizer).__name__:
+            limit = min(limit, given.default)
+        limits.append((tokenizer, limit))
+    return limits
 
 
 def find_pipelines(generator: str) -> list[PipelineSource]:
@@ -146,12 +195,15 @@ def folder_hash(folder: Path) -> str:
 
 
 @contextmanager
-def loaded(source: PipelineSource, device: torch.device, precision: str) -> Iterator[Pipeline]:
+def loaded(
+    source: PipelineSource, device: torch.device, precision: str, safety_checker: bool = False
+) -> Iterator[Pipeline]:
     """Load the pipeline `source` on `device`; its memory is freed at the end.
 
-    precision: `fp32`, `fp16` or `bf16`. Raises HoldfastError if it cannot be fetched or loaded.
+    precision: `fp32`, `fp16` or `bf16`. safety_checker: keep the pipeline's own, if it has one.
+    Raises HoldfastError if it cannot be fetched or loaded.
     """
-    pipeline = Pipeline(source, _load(source, device, precision))
+    pipeline = Pipeline(source, _load(source, device, precision, safety_checker))
     try:
         yield pipeline
     finally:
@@ -161,21 +213,24 @@ def loaded(source: PipelineSource, device: torch.device, precision: str) -> Iter
             torch.cuda.empty_cache()
 
 
-def _load(source: PipelineSource, device: torch.device, precision: str) -> Any:
-    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+def _load(
+    source: PipelineSource, device: torch.device, precision: str, safety_checker: bool
+) -> Any:
+    from diffusers import AutoPipelineForText2Image
 
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-    folder = source.place
-    if not Path(folder).is_dir():
-        try:
-            folder = DiffusionPipeline.download(source.place, revision=source.revision)
-        except Exception as error:
-            raise _missing(source.place, source.revision, error) from None
+    options: dict[str, Any] = {"dtype": dtypes[precision]}
     try:
-        with _quiet(), warnings.catch_warnings():
+        folder = Path(source.place) if Path(source.place).is_dir() else _fetched(source)
+        options["variant"] = only_variant(folder)
+        if not safety_checker and "safety_checker" in read_json(folder / "model_index.json"):
+            options |= {"safety_checker": None, "requires_safety_checker": False}
+        with _quiet(), _errors_only(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of configurations of older versions
-            run = AutoPipelineForText2Image.from_pretrained(folder, dtype=dtypes[precision])
+            run = AutoPipelineForText2Image.from_pretrained(folder, **options)
             run = run.to(device)
+    except HoldfastError:
+        raise
     except torch.OutOfMemoryError:
         raise HoldfastError(f"{source.name} does not fit into the memory of {device}.") from None
     except Exception as error:
@@ -185,6 +240,35 @@ def _load(source: PipelineSource, device: torch.device, precision: str) -> Any:
         ) from None
     run.set_progress_bar_config(disable=True)
     return run
+
+
+def _fetched(source: PipelineSource) -> Path:
+    """The folder of a hub pipeline's files; those of half precision where there are no others."""
+    from diffusers import DiffusionPipeline
+
+    try:
+        try:
+            found = DiffusionPipeline.download(source.place, revision=source.revision)
+        except Exception:
+            found = DiffusionPipeline.download(
+                source.place, revision=source.revision, variant="fp16"
+            )
+    except Exception as error:
+        raise _missing(source.place, source.revision, error) from None
+    return Path(found)
+
+
+def only_variant(folder: Path) -> str | None:
+    """The variant of a pipeline's weights, such as `fp16`, where a part has no others.
+
+    folder: the pipeline's. None where each part has plain weights, or none at all.
+    """
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = [p.name for p in part.iterdir() if p.suffix in (".safetensors", ".bin")]
+        kinds = [found and found[1] for name in files for found in [VARIANT.search(name)]]
+        if kinds and None not in kinds:
+            return "fp16" if "fp16" in kinds else kinds[0]
+    return None
 
 
 def _missing(hub_id: str, revision: str, error: Exception) -> HoldfastError:
@@ -217,6 +301,22 @@ def _quiet() -> Iterator[None]:
         for log, enabled in before:
             if enabled:
                 log.enable_progress_bar()
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Both libraries without their warnings."""
+    from diffusers.utils import logging as ours
+    from transformers.utils import logging as theirs
+
+    before = ours.get_verbosity(), theirs.get_verbosity()
+    ours.set_verbosity_error()
+    theirs.set_verbosity_error()
+    try:
+        yield
+    finally:
+        ours.set_verbosity(before[0])
+        theirs.set_verbosity(before[1])
 
 
 def flaw(picture: np.ndarray) -> str | None:

@@ -80,8 +80,9 @@ def replay_blocks(steps: Sequence[StepResult]) -> list[Block]:
     rows = []
     for task, found in drawn:
         coverage = {each.source: each for each in found.coverage}
-        again = f"{found.redrawn:,} drawn again" if found.redrawn else ""
-        cells: list[str | Cell] = [Cell(f"{found.images:,}", again), f"{found.prompts:,}"]
+        also = [f"{found.redrawn:,} drawn again"] if found.redrawn else []
+        also += [f"{found.missing:,} could not be drawn"] if found.missing else []
+        cells: list[str | Cell] = [Cell(f"{found.images:,}", ", ".join(also)), f"{found.prompts:,}"]
         for source in sources:
             each = coverage.get(source)
             if each is None:

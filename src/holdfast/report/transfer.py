@@ -242,6 +242,7 @@ class TransferPage(ReportPage[TransferResult]):
             *asked,
             ("images to learn from", f"{images.generated:,}"),
             ("drawn again", f"{images.redrawn:,}"),
+            ("could not be drawn", f"{images.missing:,}"),
             ("dropped by the filter", f"{images.filtered:,}"),
             ("unreadable files", f"{len(images.unreadable):,}"),
             *cost_tiles(self.result.costs),

@@ -42,13 +42,14 @@ class SourceCoverage:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayInfo:
-    """The replayed images of a task."""
+    """The replayed images of a task; missing: how many could not be drawn."""
 
     images: int
     prompts: int
     redrawn: int
     sha256: str
     coverage: list[SourceCoverage]
+    missing: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,13 +25,17 @@ class ModelInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageCounts:
-    """Training images: asked for (None for the user's own), drawn, dropped, drawn again, broken."""
+    """Training images: asked for (None for the user's own), drawn, dropped, drawn again, broken.
+
+    missing: how many could not be drawn.
+    """
 
     requested: int | None
     generated: int
     filtered: int
     redrawn: int
     unreadable: list[str]
+    missing: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,9 +52,15 @@ class DrawSettings(Settings):
     )
     redraws: int = setting(
         5,
-        "How often a black, flat or NaN image is drawn again with the next seed.",
+        "How often a black, flat or NaN image is drawn again with the next seed; one that stays so "
+        "is counted as missing.",
         low=0,
         free=True,
+    )
+    safety_checker: bool = setting(
+        False,
+        "Keep the pipeline's safety checker, which paints what it refuses black; the papers' code "
+        "has it off.",
     )
 
 
