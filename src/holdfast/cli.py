@@ -5,6 +5,7 @@ It imports nothing heavy: a command imports what it needs when it is carried out
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -176,6 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Names of files may hold what a console cannot show: it gets an escape, and no traceback.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not given:
         print(usage())
         return 2

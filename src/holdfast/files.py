@@ -236,4 +236,5 @@ def sha256(path: Path) -> str:
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed that depends on all `parts`: the run's seed, and names of what it is for."""
     text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    data = text.encode(errors="surrogatepass")  # a folder's name may be no UTF-8
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 1

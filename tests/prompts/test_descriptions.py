@@ -16,7 +16,8 @@ CLASSES = from_names(["apple", "F-16A/B", "red fox"])
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"apple": "one"}', '{"apple": []}', '{"pear": ["x"]}']
+    "text",
+    ["{", "[]", '{"apple": "one"}', '{"apple": []}', '{"pear": ["x"]}', '{"apple": ["\\ud83d x"]}'],
 )
 def test_unusable_descriptions(tmp_path, text):
     path = tmp_path / "cupl.json"
@@ -94,6 +95,44 @@ def test_language_model_is_asked_once_per_class(service, tmp_path):
     assert "sk-secret" not in cache.read_text()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[["An apple on a table.", "A green apple hangs."]]',
+        '{"sentences": ["An apple on a table.", "A green apple hangs."]}',
+        '[{"text": "An apple on a table."}, {"text": "A green apple hangs."}]',
+        [{"type": "text", "text": "An apple on a table.\nA green apple hangs."}],
+    ],
+)
+def test_answers_of_other_forms(service, content):
+    service.says(content)
+    service.says('["A cup of tea."]')
+    found = prompts_for(from_names(["apple", "tea"]), settings_for(service))
+    assert found[0] == ["An apple on a table.", "A green apple hangs."]
+
+
+def test_a_key_from_a_file_ends_in_a_new_line(service, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", " sk-secret\r\n")
+    service.says('["An apple on a table."]')
+    service.says('["A cup of tea."]')
+    prompts_for(from_names(["apple", "tea"]), settings_for(service))
+    assert service.requests[0][1]["Authorization"] == "Bearer sk-secret"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-\u00e9")
+    with pytest.raises(UsageError, match="that no key can have"):
+        prompts_for(CLASSES, settings_for(service))
+
+
+def test_an_answer_without_end_is_given_up(service, monkeypatch):
+    monkeypatch.setattr(descriptions, "LONGEST", 1000)
+    for _ in range(4):
+        service.says("An apple on a table. " * 100)
+    with pytest.raises(HoldfastError, match="its answer has more than 1,000 bytes"):
+        prompts_for(CLASSES, settings_for(service))
+    monkeypatch.setattr(descriptions, "TIMEOUT", -1.0)
+    with pytest.raises(descriptions._AgainError, match="not whole within"):
+        descriptions._received([b"a"])
+
+
 def test_busy_service_is_tried_again_and_what_is_paid_for_is_kept(service, tmp_path):
     cache = tmp_path / "descriptions.json"
     service.says("", status=429)
@@ -146,6 +185,14 @@ def test_silent_service(monkeypatch):
     settings = PromptSettings(llm_url="http://user:pw@127.0.0.1:9/v1", llm_model="m")
     with pytest.raises(HoldfastError, match=r"at http://127\.0\.0\.1:9/v1 .* no answer"):
         prompts_for(CLASSES, settings)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_begin_with_a_mark(tmp_path, encoding):
+    (tmp_path / "a.json").write_text(
+        '{"apple": ["Round.\tRed \\ud83c\\udf4e."]}', encoding=encoding
+    )
+    assert read_descriptions(tmp_path / "a.json", CLASSES) == {0: ["Round.\tRed \U0001f34e."]}
 
 
 def test_a_file_describes_classes_by_their_names(tmp_path):

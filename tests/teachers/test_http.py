@@ -126,6 +126,15 @@ def test_images_go_without_loss_in_batches_and_come_back_in_order(service, views
     assert [len(body["input"]) for _, _, body in service.requests] == [4, 2]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_rows_without_an_index_are_in_order_and_a_list_around_one_is_taken_off(service, count):
+    rows = [[0.0, 1.0], [3.0, 4.0]][:count]
+    service.says({"data": [{"embedding": [row]} for row in rows]})
+    found = service.teacher().embed_text(["a", "b"][:count])
+    expected = torch.tensor([[0.0, 1.0], [0.6, 0.8]][:count])
+    torch.testing.assert_close(found, expected)
+
+
 def test_rows_are_put_in_the_order_of_their_index(service):
     shuffled = answer([[1, 0], [0, 1], [3, 4]])
     shuffled["data"] = [shuffled["data"][i] for i in (2, 0, 1)]
@@ -211,10 +220,24 @@ ODD = {
     "one is wider": (answer([[1, 2], [1, 2, 3]]), r"different widths, \[2, 3\]"),
     "one is missing": (answer([[1, 2]]), "1 embeddings for 2 inputs"),
     "one is too many": (answer([[1, 2]] * 3), "3 embeddings for 2 inputs"),
-    "one comes twice": (answer([], data=[answer([[1, 2]])["data"][0]] * 2), "for 2 inputs"),
+    "one comes twice": (
+        answer([], data=[answer([[1, 2]])["data"][0]] * 2),
+        "gives each embedding the index 0",
+    ),
     "one is beyond all floats": (answer([[1, 2], [10**400, 1]]), "not lists of numbers"),
     "they are packed": (answer(["AACAPw==", "AACAPw=="]), "not lists of numbers"),
-    "they are lists of lists": (answer([[[1, 2]], [[3, 4]]]), "several embeddings an input"),
+    "they are lists of lists": (
+        answer([[[1, 2]] * 2, [[3, 4]] * 2]),
+        "several embeddings an input",
+    ),
+    "all have one index": (
+        {"data": [{"embedding": [1, 2], "index": 0}, {"embedding": [3, 4], "index": 0}]},
+        "it gives each embedding the index 0",
+    ),
+    "some have an index": (
+        {"data": [{"embedding": [1, 2], "index": 0}, {"embedding": [3, 4]}]},
+        "not in the OpenAI form",
+    ),
     "they are empty": (answer([[], []]), "is all zeros"),
     "there are none": ({"object": "list"}, "not in the OpenAI form"),
     "it is a list": ([1, 2], "not in the OpenAI form"),

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from holdfast.settings import PromptSettings
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 120.0  # seconds a language model may take for one answer
+LONGEST = 2**20  # bytes of an answer
 PAUSES = (1.0, 4.0, 16.0)  # seconds between tries
 
 
@@ -56,8 +57,13 @@ def _is_sentences(value: Any) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(isinstance(item, str) and item.strip() for item in value)
+        and all(isinstance(item, str) and item.strip() and _is_text(item) for item in value)
     )
+
+
+def _is_text(text: str) -> bool:
+    """Whether no half of a surrogate pair is in it, which no tokenizer takes."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def ask_descriptions(
@@ -154,45 +160,66 @@ class _AgainError(Exception):
 
 def _post(url: str, body: Mapping[str, Any]) -> str:
     """The answer's text. The key goes to this address only and never into a message."""
-    import http.client
-    import urllib.error
-    import urllib.request
+    import httpx2  # not needed before
 
-    class NoRedirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: Any) -> None:
-            return None  # following one would hand the key to another address
-
-    key = os.environ.get("OPENAI_API_KEY", "")
-    headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+    key = os.environ.get("OPENAI_API_KEY", "").strip()  # a key from a file ends in a new line
+    if not re.fullmatch(r"[!-~]*", key):
+        raise UsageError("OPENAI_API_KEY holds a space or a letter that no key can have.")
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"prompts.llm_url must start with http:// or https://, not {url[:8]!r}.")
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-    opener = urllib.request.build_opener(NoRedirects)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with opener.open(request, timeout=TIMEOUT) as response:
-            text = json.loads(response.read())["choices"][0]["message"]["content"]
-            return text if isinstance(text, str) else ""
-    except urllib.error.HTTPError as error:
-        detail = error.read(500).decode("utf-8", "replace")
+        # Redirects are not followed, since one would hand the key to another address.
+        with httpx2.stream("POST", url, json=body, headers=headers, timeout=TIMEOUT) as answer:
+            data, reason = _received(answer.iter_bytes()), answer.reason_phrase
+            status, right = answer.status_code, answer.is_success
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        raise UsageError(f"{_shown(url)} is no address of a service: {error}.") from None
+    except httpx2.RequestError as error:
+        raise _AgainError(f"no answer ({error or type(error).__name__})") from None
+    if not right:
+        detail = data[:500].decode("utf-8", "replace")
         detail = detail.replace(key, "***") if key else detail
-        problem = f"HTTP status {error.code}: {' '.join(detail.split()) or error.reason}"
-        if error.code in (408, 409, 425, 429) or error.code >= 500:
-            raise _AgainError(problem) from None
-        hint = "set OPENAI_API_KEY" if error.code in (401, 403) else "check prompts.llm_url"
+        problem = f"HTTP status {status}: {' '.join(detail.split()) or reason}"
+        if status in (408, 409, 425, 429) or status >= 500:
+            raise _AgainError(problem)
+        hint = "set OPENAI_API_KEY" if status in (401, 403) else "check prompts.llm_url"
         raise HoldfastError(
             f"The language model at {_shown(url)} refused ({problem}); {hint} and the model's name."
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _AgainError(f"no answer ({getattr(error, 'reason', None) or error})") from None
-    except (ValueError, LookupError, TypeError):
+        )
+    try:
+        content = json.loads(data)["choices"][0]["message"]["content"]
+        if isinstance(content, list):  # parts, as some services give them
+            content = "".join(part["text"] for part in content if part.get("type") == "text")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise _AgainError("its answer is not in the OpenAI form") from None
+    return content if isinstance(content, str) else ""
+
+
+def _received(parts: Iterable[bytes]) -> bytes:
+    """The whole of an answer, unless it is too long or takes too long."""
+    data, end = b"", time.monotonic() + TIMEOUT
+    for part in parts:
+        data += part
+        if len(data) > LONGEST:
+            raise _AgainError(f"its answer has more than {LONGEST:,} bytes")
+        if time.monotonic() > end:
+            raise _AgainError(f"its answer was not whole within {TIMEOUT:g} s")
+    return data
 
 
 def _shown(url: str) -> str:
     """The address without a password in it."""
     return re.sub(r"//[^/@]*@", "//", url)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a value of JSON: lists may be nested, or hold objects such as {"text": ...}."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _sentences(text: str) -> list[str]:
@@ -201,16 +228,14 @@ def _sentences(text: str) -> list[str]:
     start, end = text.find("["), text.rfind("]")
     if start >= 0:
         try:
-            items = json.loads(text[start : end + 1])
-        except ValueError:
+            items = list(_texts(json.loads(text[start : end + 1])))
+        except (ValueError, RecursionError):
             if text.lstrip("`json \n").startswith("["):
                 return []  # a list cut short: the last sentence may be half of one
             items = text.splitlines()
     else:
         items = text.splitlines()
-    lines = (
-        re.sub(r"^\s*(?:[-*•]|\d+[.)])\s+", "", item) for item in items if isinstance(item, str)
-    )
+    lines = (re.sub(r"^\s*(?:[-*•]|\d+[.)])\s+", "", item) for item in items)
     clean = (line.strip().strip('"').strip() for line in lines)
     # Shorter lines are headings, longer ones end in a colon: "Here are ten sentences:".
     return list(dict.fromkeys(ln for ln in clean if len(ln.split()) > 2 and not ln.endswith(":")))

@@ -128,10 +128,16 @@ class HTTPTeacher:
     def _checked(self, answer: Any, count: int) -> Tensor:
         """The rows of an answer in the order of the inputs, (count, width)."""
         try:
-            found = {item["index"]: item["embedding"] for item in answer["data"]}
+            numbers = [item.get("index") for item in answer["data"]]
+            if all(number is None for number in numbers):
+                numbers = list(range(len(numbers)))  # without an index they are in order
+            elif len(numbers) == count > 1 and set(numbers) == {0}:
+                self._wrong("it gives each embedding the index 0, which hides their order")
+            given = (plain(item["embedding"]) for item in answer["data"])
+            found = dict(zip(numbers, given, strict=True))
             rows = [[math.nan if x is None else x for x in found[i]] for i in sorted(found)]
             widths = {len(row) for row in rows} | ({self.width} if self.width else set())
-        except (LookupError, TypeError):
+        except (LookupError, TypeError, AttributeError):
             self._wrong("its answer is not in the OpenAI form")
         if sorted(found) != list(range(count)) or len(answer["data"]) != count:
             self._wrong(f"it gave {len(answer['data'])} embeddings for {count} inputs")
@@ -258,6 +264,12 @@ class HTTPTeacher:
     def _short(self, text: str) -> str:
         text = text.replace(self._key, "***") if self._key else text
         return " ".join(text[:1000].split())[:200].rstrip(".")
+
+
+def plain(embedding: Any) -> Any:
+    """An embedding; out of the list of one that some services put around it."""
+    nested = isinstance(embedding, list) and len(embedding) == 1
+    return embedding[0] if nested and isinstance(embedding[0], list) else embedding
 
 
 def data_uri(view: View) -> str:
