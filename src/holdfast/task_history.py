@@ -15,9 +15,9 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, sha256, write_json
 from holdfast.models.clip import CLIP, WEIGHTS
 from holdfast.names import comparable
+from holdfast.places import LOCAL
 
 TASKS = "tasks.json"
-LOCAL = "local-dir:"  # how open_clip spells a folder
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class TaskHistory:
 
 def find_model(model: str) -> Path | None:
     """The folder with a task history that `model` names: the model's own, or its run's; or None."""
-    place = Path(model.removeprefix(LOCAL))
+    place = Path(model.removeprefix(LOCAL)).expanduser()
     for folder in (place, place / "model"):
         if (folder / TASKS).is_file():
             return folder

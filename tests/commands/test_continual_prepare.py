@@ -2,9 +2,12 @@
 
 import shutil
 
+import pytest
 from tests.test_cli import error_of
 
 from holdfast.cli import main
+from holdfast.commands.continual_prepare import resolved, with_absolute_paths
+from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 
 
 def test_bad_tasks_and_models(tasks, options, model, streamed, tmp_path, capsys):
@@ -70,3 +73,32 @@ def test_a_generator_that_is_not_there_is_found_before_anything_is_made(
     task = ("continual", "add", model, "--task", tasks / "colours")
     code, line = error_of(capsys, *task, *given, "--out", tmp_path / "one")
     assert code == 2 and not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize("kind", [ContinualAddSettings, ContinualRunSettings])
+def test_settings_hold_from_any_folder(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pt").write_text("")
+    (tmp_path / "names.txt").write_text("ant")
+    for name in ("draw", "task", "other"):
+        (tmp_path / name).mkdir()
+    own = {"task": "task"} if kind is ContinualAddSettings else {"stream": "task"}
+    given = kind(
+        model="local-dir:clip",
+        pretrained="weights.pt",
+        generator="draw,owner/name",
+        held_out=["other", "pocket:digits"],
+        replay={"base": "names.txt", "folder": "draw"},
+        **own,
+    )
+    kept = with_absolute_paths(given)
+    assert kept.model == f"local-dir:{tmp_path}/clip"
+    assert kept.pretrained == str(tmp_path / "weights.pt")
+    assert kept.generator == f"{tmp_path}/draw,owner/name"
+    assert kept.held_out == [str(tmp_path / "other"), "pocket:digits"]
+    assert (kept.replay.base, kept.replay.folder) == (
+        str(tmp_path / "names.txt"),
+        tmp_path / "draw",
+    )
+    if kind is ContinualAddSettings:
+        assert resolved(given).task == str(tmp_path / "task")

@@ -376,13 +376,17 @@ def test_one_real_image_is_enough_to_run(options, pictures, tmp_path):
     assert transfer(options, "--evaluate", data.parent, "--out", tmp_path / "run") == 0
 
 
-def test_settings_of_a_run_hold_from_anywhere(options, pictures, tmp_path, monkeypatch):
-    monkeypatch.chdir(pictures.parent)
-    (tmp_path / "names.txt").write_text("\n".join(WORDS))
-    relative = os.path.relpath(pictures)
+def test_settings_of_a_run_hold_from_anywhere(
+    options, clip_folder, diffusion_folder, pictures, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(pictures, tmp_path / relative)
-    assert main(["transfer", "names.txt", *options, "--folder", relative, "--out", "run"]) == 0
+    (tmp_path / "names.txt").write_text("\n".join(WORDS))
+    for folder, name in ((pictures, "pictures"), (clip_folder, "clip"), (diffusion_folder, "draw")):
+        shutil.copytree(folder, tmp_path / name)
+    relative = ["--model", "local-dir:clip", "--generator", "draw", "--folder", "pictures"]
+    assert main(["transfer", "names.txt", *options, *relative, "--out", "run"]) == 0
+    kept = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert kept["generator"] == str(tmp_path / "draw")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)

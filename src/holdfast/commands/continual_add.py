@@ -40,11 +40,12 @@ from holdfast.learners import TwoTowerLearner
 from holdfast.memory import clip_memory, clip_training, weights_of
 from holdfast.models.clip import load_clip
 from holdfast.models.text import tokenize
+from holdfast.places import LOCAL
 from holdfast.replay import base_names, known_sources, pairs_digest, replay_images
 from holdfast.results import AddResult, Costs, StepResult
 from holdfast.runs import Run, peak_memory
 from holdfast.settings.base import to_jsonable
-from holdfast.task_history import LOCAL, TaskRecord
+from holdfast.task_history import TaskRecord
 from holdfast.train import fit
 
 

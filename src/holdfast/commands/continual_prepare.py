@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast import builtin, task_history
 from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.builtin import is_dataset
-from holdfast.commands.settings import ContinualAddSettings
+from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.data.folders import fingerprint
 from holdfast.data.replay import BASE
 from holdfast.data.streams import Task, TaskSource, open_source, task_name
@@ -20,11 +20,19 @@ from holdfast.generation.pipeline import find_pipelines
 from holdfast.methods import Composition, Family, compose
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.names import comparable
+from holdfast.places import (
+    LOCAL,
+    absolute_file,
+    absolute_generators,
+    absolute_model,
+    absolute_path,
+)
 from holdfast.replay import count, known_sources
 from holdfast.runs import Run
-from holdfast.task_history import LOCAL, TaskHistory
+from holdfast.task_history import TaskHistory
 from holdfast.weights import digest
 
+AnyContinual = TypeVar("AnyContinual", ContinualAddSettings, ContinualRunSettings)
 GATE_FIELDS = ("max_drop", "held_out")  # come after training: free until a model passes
 
 
@@ -107,33 +115,30 @@ def prepare(settings: ContinualAddSettings) -> Prepared:
 
 def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
     """The settings as they hold anywhere: paths absolute."""
+    return replace(with_absolute_paths(settings), task=absolute_task(settings.task))
 
-    def absolute(place: str) -> str:
-        return place if is_dataset(place) else str(Path(place).absolute())
 
-    replay, pretrained = settings.replay, settings.pretrained
-    folder = task_history.find_model(settings.model)
-    base = str(Path(replay.base).absolute()) if Path(replay.base).is_file() else replay.base
+def with_absolute_paths(settings: AnyContinual) -> AnyContinual:
+    """The settings of a task or of a stream, without its own place, with absolute paths."""
+    replay, folder = settings.replay, task_history.find_model(settings.model)
     return replace(
         settings,
-        model=str(folder.absolute()) if folder is not None else lasting(settings.model),
-        pretrained=str(Path(pretrained).absolute()) if Path(pretrained).is_file() else pretrained,
-        task=absolute(settings.task),
-        held_out=[absolute(place) for place in settings.held_out],
+        model=str(folder.absolute()) if folder is not None else absolute_model(settings.model),
+        pretrained=absolute_file(settings.pretrained),
+        generator=absolute_generators(settings.generator),
+        held_out=[absolute_task(place) for place in settings.held_out],
         replay=replace(
             replay,
-            base=base,
+            base=absolute_file(replay.base),
             folder=replay.folder and replay.folder.absolute(),
             cache=replay.cache and replay.cache.absolute(),
         ),
     )
 
 
-def lasting(model: str) -> str:
-    """A model's name as it holds anywhere."""
-    if model.startswith(LOCAL):
-        return LOCAL + str(Path(model.removeprefix(LOCAL)).absolute())
-    return model
+def absolute_task(place: str) -> str:
+    """A task's folder, absolute; the name of a data set stays as it is."""
+    return place if is_dataset(place) else str(absolute_path(place))
 
 
 def held_out_sources(settings: Any) -> list[TaskSource]:
@@ -152,7 +157,7 @@ def open_model(model: str, pretrained: str, device: str, seed: int = 0) -> tuple
     if folder is not None:
         return load_clip(f"{LOCAL}{folder}", "", device, seed), task_history.read_history(folder)
     clip = load_clip(model, pretrained, device, seed)
-    base = {"model": lasting(model), "pretrained": pretrained}
+    base = {"model": absolute_model(model), "pretrained": pretrained}
     return clip, TaskHistory(base | {"weights": digest(clip.model.state_dict())})
 
 

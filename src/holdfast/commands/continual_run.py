@@ -17,6 +17,7 @@ from holdfast.commands.continual_prepare import (
     open_task_run,
     prepare,
     task_hashes,
+    with_absolute_paths,
 )
 from holdfast.commands.continual_results import (
     Rows,
@@ -38,11 +39,12 @@ from holdfast.memory import clip_training
 from holdfast.methods import Family, compose
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.models.text import tokenize
+from holdfast.places import LOCAL
 from holdfast.results import ContinualResult, Costs, StepResult, StreamTask, TaskScores
 from holdfast.runs import Run, peak_memory
 from holdfast.settings.base import to_jsonable
 from holdfast.stages import Stage
-from holdfast.task_history import LOCAL, TaskHistory, TaskRecord
+from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.train import fit
 
 ZERO_SHOT, JOINT = "zero-shot", "joint"
@@ -62,7 +64,7 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
     out, method = settings.out, settings.method
     clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
     stream = settings.stream.absolute() if settings.stream.is_file() else settings.stream
-    named = replace(settings, stream=stream)
+    named = replace(with_absolute_paths(settings), stream=stream)
     # Each task checks for itself what it depends on.
     with Run.open(out, named, "continual run", free=GATE_FIELDS) as run:
         tasks = [open_source(source, out / "data") for source in sources]

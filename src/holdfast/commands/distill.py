@@ -31,6 +31,7 @@ from holdfast.models.classifier import Classifier
 from holdfast.models.student import check_student, load_student
 from holdfast.models.text import class_means
 from holdfast.models.tower import Tower
+from holdfast.places import absolute_file, absolute_model
 from holdfast.prompts import prompts_for
 from holdfast.runs import Run, peak_memory
 from holdfast.settings.base import free_fields, to_jsonable
@@ -82,6 +83,9 @@ def distill(
     settings = replace(  # as they hold in any working directory
         settings,
         data=settings.data.absolute(),
+        teacher=absolute_model(settings.teacher),
+        pretrained=absolute_file(settings.pretrained),
+        student=absolute_model(settings.student),
         prompts=replace(settings.prompts, descriptions=described and described.absolute()),
     )
     bound = [name for name in free_fields(settings) if name.startswith("method.")]

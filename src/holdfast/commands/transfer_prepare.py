@@ -25,6 +25,7 @@ from holdfast.generation import Estimate, estimate
 from holdfast.methods.base import Composition, Family, compose
 from holdfast.models.tower import Tower
 from holdfast.names import ClassNames
+from holdfast.places import absolute_file, absolute_generators, absolute_model
 from holdfast.prompts import expand_templates, prompts_for
 from holdfast.replay import base_source, count
 from holdfast.settings import PromptSettings
@@ -161,13 +162,16 @@ def with_lasting_paths(plan: TransferPlan) -> TransferPlan:
     settings = replace(
         settings,
         names=spelt,
+        model=absolute_model(settings.model),
+        pretrained=absolute_file(settings.pretrained),
+        generator=absolute_generators(settings.generator),
         folder=absolute(settings.folder),
         evaluate=absolute(settings.evaluate),
         prompts=with_absolute(settings.prompts),
         head_prompts=settings.head_prompts and with_absolute(settings.head_prompts),
         replay=replace(
             replay,
-            base=str(Path(replay.base).absolute()) if Path(replay.base).is_file() else replay.base,
+            base=absolute_file(replay.base),
             folder=absolute(replay.folder),
             cache=absolute(replay.cache),
         ),

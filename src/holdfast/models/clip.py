@@ -16,6 +16,7 @@ from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import write_json
 from holdfast.models.tower import Transform, try_tower, write_weights
+from holdfast.places import absolute_file, absolute_model
 
 WEIGHTS = "open_clip_model.safetensors"  # what open_clip calls them in a folder
 
@@ -94,7 +95,8 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
     from open_clip.factory import parse_model_name
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    shown, name = name, builtin.model(name) or name
+    shown, name = name, builtin.model(name) or absolute_model(name)
+    pretrained = absolute_file(pretrained)
     try:
         schema, identifier = parse_model_name(name)
     except ValueError:

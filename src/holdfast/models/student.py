@@ -23,6 +23,7 @@ from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import atomic_write
 from holdfast.models.tower import Transform, read_weights, try_tower, write_weights
+from holdfast.places import absolute_model
 
 
 class Student(nn.Module):
@@ -96,7 +97,7 @@ def load_student(
     import timm
 
     check_student(name, pretrained)
-    shown, name = name, builtin.student(name) or name
+    shown, name = name, builtin.student(name) or absolute_model(name)
     torch.manual_seed(seed)
     try:
         with warnings.catch_warnings():
@@ -153,7 +154,7 @@ def check_student(name: str, pretrained: bool) -> None:
     """
     import timm
 
-    name = builtin.student(name) or name
+    name = builtin.student(name) or absolute_model(name)
     source, _, place = name.partition(":")
     if source in ("local-dir", "hf-hub"):
         if not place:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from holdfast.models.clip import load_clip
+from holdfast.places import absolute_model
 from holdfast.settings import TeacherSettings
 from holdfast.teachers.file import FileTeacher, write_embeddings
 from holdfast.teachers.http import HTTPTeacher
@@ -28,10 +29,10 @@ def open_teacher(settings: TeacherSettings, device: str = "auto") -> Teacher:
     Raises UsageError for a file or model that does not exist. A service is not asked before its
     answers are needed.
     """
-    place = settings.teacher
+    place = absolute_model(settings.teacher)
     if place.startswith(("http://", "https://")):
         return HTTPTeacher(settings)
     if place.startswith("file:"):
         return FileTeacher(Path(place.removeprefix("file:")), settings.logit_scale)
-    clip = load_clip(place, settings.pretrained, device)
+    clip = load_clip(settings.teacher, settings.pretrained, device)
     return LocalTeacher(clip, settings.batch, settings.logit_scale)
