@@ -182,6 +182,36 @@ def coca_folder(folder: Path, seed: int = 0) -> Path:
     return save_open_clip(folder, model, {**config, "custom_text": True})
 
 
+def student_folder(folder: Path, crop_pct: float = 0.5, seed: int = 0) -> Path:
+    """A timm folder: a ViT for 32 px images whose own evaluation cuts the middle out of them."""
+    import timm
+    from timm.models import save_for_hf
+
+    torch.manual_seed(seed)
+    model = timm.create_model(
+        "vit_tiny_patch16_224",
+        num_classes=0,
+        img_size=32,
+        patch_size=8,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+    )
+    model.pretrained_cfg |= {"crop_pct": crop_pct, "crop_mode": "center", "input_size": (3, 32, 32)}
+    save_for_hf(model, str(folder), safe_serialization=True)
+    return folder
+
+
+def framed(size: tuple[int, int], frame: int = 2):
+    """A black picture (width, height) with a white frame so many pixels wide."""
+    from PIL import Image
+
+    picture = Image.new("RGB", size, "white")
+    width, height = size
+    picture.paste("black", (frame, frame, width - frame, height - frame))
+    return picture
+
+
 def save_open_clip(folder: Path, model: torch.nn.Module, config: dict) -> Path:
     """Write a model and its configuration as open_clip reads them."""
     import json

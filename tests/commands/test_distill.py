@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import open_clip
 import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from tests.tiny import clip_folder, framed, student_folder
 from tests.worlds import THINGS, domain_tree, small_experiment, small_settings
 
 from holdfast.averaging import WeightTracker
@@ -216,6 +218,42 @@ def test_a_file_of_embeddings_can_teach_and_costs_nothing(tree, tmp_path):
     assert result.teacher.logit_scale == 12.5 and result.teacher.tower is None
     with pytest.raises(HoldfastError):
         distill(tree, tmp_path / "two", **more, views=2)
+
+
+# -- what is seen
+
+
+@pytest.mark.parametrize("views", [2, 0])
+def test_the_student_sees_all_of_what_the_teacher_is_asked_about(tmp_path, monkeypatch, views):
+    """Aligning, distilling, validating, testing and predicting: nothing is cut off a view."""
+    for domain in ("photo", "sketch"):
+        for number, name in enumerate(THINGS[:2]):
+            folder = tmp_path / "data" / domain / name
+            folder.mkdir(parents=True)
+            for n in range(6):
+                framed((48 + 16 * number, 48 + n)).save(folder / f"{n}.png")
+    seen = {timm.models.VisionTransformer: [], open_clip.transformer.VisionTransformer: []}
+    for kind, images in seen.items():
+
+        def watched(self, x, forward=kind.forward, images=images, **more):
+            images.extend(x.detach())
+            return forward(self, x, **more)
+
+        monkeypatch.setattr(kind, "forward", watched)
+    student = f"local-dir:{student_folder(tmp_path / 'tiny', crop_pct=0.5)}"
+    plain = {"crop": 1, "jitter": 0, "hue": 0, "grayscale": 0, "size": 32}
+    teacher = f"local-dir:{clip_folder(tmp_path / 'clip')}"
+    changes = {"student": student, "teacher": teacher, "views": views, "view": plain}
+    result = distill(tmp_path / "data", tmp_path, **changes, held_out="sketch")
+    load_classifier(tmp_path / "run" / result.trials[0].classifier, "cpu").predict(
+        sorted((tmp_path / "data").rglob("*.png"))
+    )
+    for images in seen.values():
+        real = [image for image in images if image.any()]  # the width is found with zeros
+        assert len(real) > 20
+        for image in real:
+            for edge in (image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]):
+                assert edge.min() > -0.5, "a side of the frame is missing"
 
 
 # -- what is measured

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from tests.tiny import framed, student_folder
 from torch import nn
 
 from holdfast import pocket
@@ -64,6 +65,35 @@ def test_each_has_its_own_preprocessing(pictures):
         assert torch.equal(ours, theirs)
         ranges[name] = (ours.shape[-1], tuple(config["mean"]))
     assert len(set(ranges.values())) == 3
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (96, 32), (32, 128)])
+def test_nothing_of_a_view_is_cut_off(tmp_path, size):
+    """timm alone would show this student the middle half of the picture, without its frame."""
+    folder = student_folder(tmp_path / "tiny", crop_pct=0.5)
+    picture = framed(size, frame=min(size) // 16)
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
+    config = timm.data.resolve_model_data_config(theirs)
+    assert config["crop_pct"] == 0.5
+    cut = timm.data.create_transform(**config, is_training=False)(picture)
+    assert cut.max() < 0
+    seen = load_student(f"local-dir:{folder}", 8, device="cpu").preprocess(picture)
+    assert seen.shape == (3, 32, 32)
+    for edge in (seen[:, 0], seen[:, -1], seen[:, :, 0], seen[:, :, -1]):
+        assert edge.min() > -0.5, "a side of the frame is missing"
+    assert seen[:, 8:24, 8:24].max() < -0.9
+
+
+def test_plain_timm_prepares_pictures_for_a_saved_student_as_it_was_trained(tmp_path):
+    tower = load_student(f"local-dir:{student_folder(tmp_path / 'tiny')}", None, device="cpu")
+    (tmp_path / "saved").mkdir()
+    tower.save(tmp_path / "saved")
+    plain = timm.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+    for use_test_size in (False, True):
+        config = timm.data.resolve_model_data_config(plain, use_test_size=use_test_size)
+        transform = timm.data.create_transform(**config, is_training=False)
+        for picture in (framed((32, 32)), framed((60, 40))):
+            assert torch.equal(transform(picture), tower.preprocess(picture))
 
 
 def test_a_pretrained_student_is_the_one_timm_loads():

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.tiny import framed
 
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.models.clip import load_clip
@@ -27,6 +28,17 @@ def test_embeddings_are_those_of_the_model_with_its_own_preprocessing(teacher, v
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(teacher.embed_text(["a cat", "a dog"]), text)
     assert teacher.logit_scale == pytest.approx(float(clip.model.logit_scale.detach().exp()))
+
+
+def test_nothing_of_a_long_picture_is_cut_off(teacher, clip_folder):
+    picture = framed((128, 32))
+    cut = load_clip(f"local-dir:{clip_folder}", device="cpu").preprocess(picture)
+    assert cut[:, 8:24, 0].max() < 0, "open_clip alone leaves the sides out"
+    seen = teacher.clip.preprocess(picture)
+    assert seen.shape == (3, 32, 32)
+    for edge in (seen[:, 0], seen[:, -1], seen[:, :, 0], seen[:, :, -1]):
+        assert edge.min() > -0.5, "a side of the frame is missing"
+    assert teacher.clip.config["preprocess_cfg"]["resize_mode"] == "squash"
 
 
 def test_the_batch_does_not_change_the_embeddings(teacher, views):

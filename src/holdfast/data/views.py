@@ -1,7 +1,8 @@
 """Views of images: random crops and colours that can be drawn again, to the pixel.
 
 A view depends on the bytes of the image, the number of the view and a seed alone. So its embedding
-can be stored under a key, and every run that needs the same view finds it there.
+can be stored under a key, and every run that needs the same view finds it there. A view is
+finished: models change its size, with their own interpolation, and normalise it; they cut nothing.
 """
 
 from __future__ import annotations
@@ -190,9 +191,9 @@ def digests(paths: Sequence[Path]) -> list[str]:
 class Renderer:
     """Views -> tensors, by the preprocessing of one model.
 
-    prepare: RGB picture -> (3, height, width), without anything random.
+    prepare: RGB picture -> (3, height, width): size, interpolation and normalisation alone.
     workers: threads, at most one for each processor; 0 renders in the calling thread.
-    cache_bytes: memory for decoded pictures.
+        cache_bytes: memory for decoded pictures.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -169,6 +169,22 @@ def try_text(clip: CLIP, width: int) -> None:
             f"{clip.name} gives images {width} numbers and text {row.shape[1]}, so they cannot be "
             "compared; give another model."
         )
+
+
+def uncut(clip: CLIP) -> CLIP:
+    """The same `clip` under a preprocessing that cuts nothing off: a square, whatever the shape.
+
+    open_clip's own cuts the middle out of a picture that is longer than wide. The configuration,
+    which is saved with the model and is part of a teacher's identity, says so.
+    """
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    preprocess_cfg = {**clip.config["preprocess_cfg"], "resize_mode": "squash"}
+    return replace(
+        clip,
+        config={**clip.config, "preprocess_cfg": preprocess_cfg},
+        preprocess=image_transform_v2(PreprocessCfg(**preprocess_cfg), is_train=False),
+    )
 
 
 def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, Any]:

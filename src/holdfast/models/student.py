@@ -44,11 +44,17 @@ class Student(nn.Module):
 
 
 PROJECTION = "projection.safetensors"
+# What a student sees is a finished view: all of it, as a square. timm's evaluation cuts the middle
+# out of it (81 % of the picture for a ViT, whose crop_pct is 0.9), as if it were a whole photo.
+FINISHED = {"crop_pct": 1.0, "test_crop_pct": None, "crop_mode": "squash"}
 
 
 @dataclass
 class StudentTower:
-    """A timm student as an image tower (see `holdfast.models.tower.Tower`)."""
+    """A timm student as an image tower (see `holdfast.models.tower.Tower`).
+
+    preprocess: only size, interpolation and normalisation; nothing is cut off.
+    """
 
     name: str
     visual: Student
@@ -63,6 +69,7 @@ class StudentTower:
     def save(self, folder: Path) -> None:
         """Write a timm folder, which `local-dir:` loads here and in plain timm.
 
+        Its configuration says that nothing is cut off, so that plain timm prepares pictures alike.
         The projection, if there is one, lies beside it in a file of its own.
         """
         from timm.models import save_for_hf
@@ -107,6 +114,7 @@ def load_student(
         raise
     except Exception as error:  # a broken folder makes its reader raise almost anything
         raise HoldfastError(missing_student(name, error)) from None
+    backbone.pretrained_cfg = {**backbone.pretrained_cfg, **FINISHED}
     config = timm.data.resolve_model_data_config(backbone)
     preprocess: Transform = timm.data.create_transform(**config, is_training=False)
     if takes_grey(backbone):

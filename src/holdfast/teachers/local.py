@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from holdfast.models.clip import CLIP
+from holdfast.models.clip import CLIP, uncut
 from holdfast.models.text import encode_text
 from holdfast.teachers.teacher import unit_rows
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class LocalTeacher:
-    """An open_clip model in float32, with its own preprocessing and tokenizer.
+    """An open_clip model in float32, with its own tokenizer, interpolation and normalisation.
+
+    Nothing of a picture is cut off, since the student sees all of it too.
 
     clip: the model. batch: images or prompts at once. logit_scale: factor on cosine similarities;
     None takes the model's own. Several threads may use it at the same time.
@@ -31,7 +33,7 @@ class LocalTeacher:
     free = False  # its queries are counted like a vendor's
 
     def __init__(self, clip: CLIP, batch: int = 32, logit_scale: float | None = None) -> None:
-        self.clip = clip
+        self.clip = uncut(clip)
         self.name = clip.name
         self.batch = batch
         self.logit_scale = float(clip.logit_scale) if logit_scale is None else logit_scale
