@@ -28,7 +28,7 @@ MODULES = {
     "losses": ["tests/test_losses.py"],
     "weights": ["tests/test_weights.py"],
     "swad": ["tests/test_swad.py"],
-    "averaging": ["tests/test_averaging.py"],
+    "averaging": ["tests/averaging"],
     "metrics": ["tests/test_metrics.py", "tests/test_metrics_stream.py"],
     "anchors": ["tests/anchors"],
     "methods": ["tests/methods"],
