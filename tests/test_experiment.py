@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -195,7 +197,8 @@ def test_measured_by_hand():
 def test_what_is_kept_follows_the_settings_or_an_anchor(experiment, expected, tmp_path):
     training, settings = TrainingRun(experiment, 0, (0,), tmp_path), experiment.settings.train
     _, learner = training.new_learner(composed("erm"))
-    tracker = training.tracker(composed("erm"), learner, settings)
+    [phase] = composed("erm").method.phases
+    tracker = training.tracker(phase, composed("erm"), learner, settings)
     assert type(tracker) is expected
     assert (tracker.every, tracker.steps) == (2, 4)
     if expected is SWADTracker:
@@ -203,10 +206,62 @@ def test_what_is_kept_follows_the_settings_or_an_anchor(experiment, expected, tm
         assert (valley.converge, valley.tolerance, valley.ratio) == (2, 4, 0.5)
     if expected is RunningAverage:
         assert tracker.start == 7
-    tracker = training.tracker(composed("erm", [IterateAverage(every=3)]), learner, settings)
+    anchored = composed("erm", [IterateAverage(every=3)])
+    tracker = training.tracker(phase, anchored, learner, settings)
     assert type(tracker) is ValidatedAverage and type(tracker.average) is PeriodicAverage
     assert (tracker.every, tracker.steps) == (2, 4)
     assert (tracker.average.every, tracker.average.steps) == (3, 4)
+
+
+def test_distilling_starts_from_the_best_single_projection_unless_an_average_is_asked_for(
+    tree, answers, tmp_path
+):
+    """As the paper's code does; the valley still ends the alignment."""
+    average = {"kind": "valley", "converge": 2, "tolerance": 4, "ratio": 0.5}
+    experiment, _ = small_experiment(tree, answers, average=average)
+    training = TrainingRun(experiment, 0, (0,), tmp_path)
+    found = {}
+    for aligned in ("best", "average"):
+        composition = composed({"name": "vl2v", "aligned": aligned})
+        _, learner = training.new_learner(composition)
+        align, distill = composition.method.phases
+        for phase in (align, distill):
+            settings = getattr(experiment.settings, phase.draws)
+            found[aligned, phase.name] = training.tracker(phase, composition, learner, settings)
+    assert {key: type(tracker) for key, tracker in found.items()} == {
+        ("best", "align"): BestTracker,
+        ("best", "distill"): SWADTracker,
+        ("average", "align"): SWADTracker,
+        ("average", "distill"): SWADTracker,
+    }
+    valley = found["best", "align"].valley
+    assert (valley.converge, valley.tolerance, valley.ratio) == (2, 4, 0.5)
+    trained, _ = train(experiment, tmp_path / "best", "vl2v")
+    kept = trained.stages["align"].kept
+    best = max(trained.stages["align"].validations, key=lambda v: (v.accuracy, -v.loss))
+    assert (kept.average, kept.step) == ("none", best.step)
+    assert trained.stages["distill"].kept.average == "valley"
+
+
+def test_segments_of_a_valley_follow_the_settings_and_the_student(tree, answers, tmp_path):
+    found = {}
+    for segments in ("published", "accumulate"):
+        average = {"kind": "valley", "segments": segments}
+        experiment, _ = small_experiment(tree, answers, average=average)
+        training = TrainingRun(experiment, 0, (0,), tmp_path)
+        composition = composed("erm")
+        _, learner = training.new_learner(composition)
+        for student in ("pocket", "resnet50.tv_in1k"):
+            training.settings = replace(experiment.settings, student=student)
+            [phase] = composition.method.phases
+            tracker = training.tracker(phase, composition, learner, experiment.settings.train)
+            found[segments, student] = tracker.accumulate
+    assert found == {
+        ("published", "pocket"): False,
+        ("published", "resnet50.tv_in1k"): True,
+        ("accumulate", "pocket"): True,
+        ("accumulate", "resnet50.tv_in1k"): True,
+    }
 
 
 def test_a_finished_phase_is_loaded_and_not_trained_again(experiment, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def small_experiment(data: Path, store: Path, **changes):
         views=views,
         labels=torch.tensor(domains.images.labels),
         ask=ask,
-        text=kept.text([f"a photo of a {name}." for name in domains.images.classes]),
+        text=kept.text([f"a photo of a {name}" for name in domains.images.classes]),
         renderer=Renderer(tower(None, 0).preprocess),
     )
     return Experiment(settings, domains, taught, teacher.logit_scale, tower), kept

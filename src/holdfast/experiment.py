@@ -38,6 +38,7 @@ from holdfast.models.tower import Tower
 from holdfast.results import StageResult
 from holdfast.settings import StageSettings
 from holdfast.stages import Stage
+from holdfast.swad import SWAD
 from holdfast.train import fit, objective
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class TrainingRun:
                     settings,
                     seed=derive_seed(self.seed, phase.name),
                     stage=stage,
-                    callback=self.tracker(composition, learner, settings, frozen),
+                    callback=self.tracker(phase, composition, learner, settings, frozen),
                     label=phase.label,
                 )
         self.stages[phase.name] = stage.result()
@@ -236,20 +237,29 @@ class TrainingRun:
 
     def tracker(
         self,
+        phase: Phase,
         composition: Composition,
         learner: HeadLearner,
         settings: StageSettings,
         frozen: nn.Module | None = None,
     ) -> averaging.WeightTracker:
-        """What is kept of a phase: the average of an anchor, or what the settings say."""
+        """What is kept of a phase: an anchor's average, what the method wants, or the settings'.
+
+        Where the best weights of an alignment are kept, the valley still ends it, as published.
+        """
         average = self.settings.average
         place = self.validator(learner, frozen), settings.validate_every, settings.steps
         for anchor in composition.of(WeightAverage):
             return averaging.ValidatedAverage(anchor.tracker(learner, settings.steps), *place)
+        best = composition.method.keeps(phase) == "best"
         if average.kind == "valley":
             valley = average.converge, average.tolerance, average.ratio
-            return averaging.SWADTracker(*place, *valley)
-        if average.kind == "running":
+            if best:
+                return averaging.BestTracker(*place, SWAD(*valley))
+            aligning = phase.part == "projection"
+            goes_on = averaging.accumulates(average.segments, self.settings.student, aligning)
+            return averaging.SWADTracker(*place, *valley, accumulate=goes_on)
+        if average.kind == "running" and not best:
             return averaging.RunningAverage(*place, average.start)
         return averaging.BestTracker(*place)
 

@@ -78,7 +78,7 @@ def test_what_is_kept_does_not_change_with_the_module():
         assert torch.equal(tracker.result()["weight"], kept["weight"])
 
 
-@pytest.mark.parametrize("kind", [BestTracker, SWADTracker, RunningAverage])
+@pytest.mark.parametrize("kind", [BestTracker, SWADTracker, "accumulating", RunningAverage])
 @pytest.mark.parametrize("stop", [0, 1, 4, 6, 9, 14, 20])
 def test_a_resumed_training_ends_with_the_same_average(kind, stop):
     """To the bit: what is kept goes through a checkpoint's file and JSON."""
@@ -87,7 +87,7 @@ def test_a_resumed_training_ends_with_the_same_average(kind, stop):
     torch.manual_seed(0)
     again = trained(kind, stop)
     assert again.validations == whole.validations
-    assert again.finished == whole.finished == (kind is SWADTracker)
+    assert again.finished == whole.finished == (kind in (SWADTracker, "accumulating"))
     assert again.kept() == whole.kept()
     assert all(torch.equal(again.result()[k], v) for k, v in whole.result().items())
 

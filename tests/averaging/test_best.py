@@ -1,9 +1,10 @@
-from tests.averaging.walks import Losses, walk
+import json
 
-from holdfast.averaging import (
-    BestTracker,
-    Validation,
-)
+from tests.averaging.walks import Losses, walk
+from torch import nn
+
+from holdfast.averaging import BestTracker, Validation
+from holdfast.swad import SWAD
 
 
 def test_the_best_weights_are_those_of_the_best_accuracy_then_the_smallest_loss():
@@ -30,3 +31,32 @@ def test_of_equals_the_first_stays_and_the_smaller_loss_wins():
     assert same.kept()["step"] == 0
     assert same.result()["weight"].tolist() == [[0, 0]]
     assert not same.finished
+
+
+def test_the_best_weights_of_a_training_that_ends_where_its_valley_does():
+    """As VL2V-ADiP's code aligns: nothing is averaged, and what comes after the end is not seen."""
+    losses = [3.0, 1.0, 1.1, 1.2, 1.1, 9.0, 9.0, 9.0, 0.1, 0.1]
+    best = BestTracker(Losses(losses), every=3, steps=28, valley=SWAD(3, 3))
+    module = walk(best, 28)
+    assert best.finished and module.weight[0, 0] == 21
+    assert best.kept() == {"average": "none", "step": 3}
+    assert best.result()["weight"].tolist() == [[3, 9]]
+    # Without a valley the last validations count, which are better.
+    free = BestTracker(Losses(losses), every=3, steps=28)
+    walk(free, 28)
+    assert not free.finished and free.kept()["step"] == 24
+
+
+def test_a_resumed_training_ends_where_its_valley_would_have():
+    losses = [3.0, 1.0, 1.1, 1.2, 1.1, 9.0, 9.0, 9.0, 0.1, 0.1]
+    first = BestTracker(Losses(losses), every=1, steps=10, valley=SWAD(3, 3))
+    walk(first, 5)
+    tensors, values = first.state()
+    again = BestTracker(Losses(losses, found=5), every=1, steps=10, valley=SWAD(3, 3))
+    again.restore(tensors, json.loads(json.dumps(values)))
+    module = nn.Linear(2, 1, bias=False)
+    steps = 0
+    while not again.finished:
+        again.after_step(5 + steps, module)
+        steps += 1
+    assert steps == 3 and again.kept()["step"] == 1

@@ -1,17 +1,13 @@
 import pytest
 from tests.averaging.walks import Losses, following, trained, walk
 
-from holdfast import averaging
-from holdfast.averaging import (
-    SWADTracker,
-)
+import holdfast.averaging.valley as valley_module
+from holdfast.averaging import SWADTracker, accumulates
 
 
 def test_the_segments_that_wait_are_on_the_cpu(monkeypatch):
     moved = []
-    monkeypatch.setattr(
-        averaging.valley, "on_cpu", lambda weights: moved.append(weights) or weights
-    )
+    monkeypatch.setattr(valley_module, "on_cpu", lambda weights: moved.append(weights) or weights)
     walk(SWADTracker(Losses([1.0] * 3), every=2, steps=5), 5)
     assert [set(weights) for weights in moved] == [{"weight"}] * 3
 
@@ -66,3 +62,48 @@ def test_a_valley_that_has_ended_is_still_over_after_a_restart():
     again = following(SWADTracker)
     again.restore(*whole.state())
     assert again.finished and again.segment is None
+
+
+def test_segments_accumulate_from_the_first_step_where_they_are_not_reset():
+    losses = [1.0, 1.1, 1.2, 1.1, 9.0, 9.0, 9.0]
+    valley = SWADTracker(
+        Losses(losses), every=2, steps=13, converge=3, tolerance=3, accumulate=True
+    )
+    walk(valley, 13)
+    # The first segment (step 0) begins the valley and holds its place; those that end at steps 2, 4
+    # and 6 are averaged, each the mean of all steps so far: 1, 2 and 3. Reset, they would be 1.5,
+    # 3.5 and 5.5.
+    assert valley.result()["weight"][0, 0] == pytest.approx((1 + 2 + 3) / 3)
+    assert (valley.kept()["first_step"], valley.kept()["last_step"]) == (0, 6)
+    reset = SWADTracker(Losses(losses), every=2, steps=13, converge=3, tolerance=3)
+    walk(reset, 13)
+    assert reset.result()["weight"][0, 0] == pytest.approx((1.5 + 3.5 + 5.5) / 3)
+
+
+def test_late_in_a_training_they_start_anew_at_each_thousandth_step():
+    assert [step for step in range(0, 5001, 200) if valley_module.starts_anew(step)] == [
+        3000,
+        4000,
+        5000,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("student", "aligning", "distilling"),
+    [
+        ("resnet50", True, True),
+        ("resnet50.tv_in1k", True, True),
+        ("vit_small_patch16_224.augreg_in21k_ft_in1k", True, True),
+        ("deit_small_distilled_patch16_224", True, True),
+        ("vit_base_patch16_224.augreg_in21k_ft_in1k", True, False),
+        ("convnext_tiny", False, False),
+        ("local-dir:resnet50", False, False),
+        ("teacher", False, False),
+    ],
+)
+def test_they_accumulate_where_the_published_scripts_have_it(student, aligning, distilling):
+    assert accumulates("published", student, True) is aligning
+    assert accumulates("published", student, False) is distilling
+    for stage in (True, False):
+        assert accumulates("accumulate", student, stage)
+        assert not accumulates("reset", student, stage)

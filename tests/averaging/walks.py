@@ -43,6 +43,8 @@ VALIDATIONS = [2.0, 0.7, 0.8, 0.9, 0.75, 0.8, 0.8, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0,
 
 def following(kind, found=0):
     losses = Losses(VALIDATIONS, found)
+    if kind == "accumulating":
+        return SWADTracker(losses, 2, 29, converge=2, tolerance=3, accumulate=True)
     if kind is SWADTracker:
         return SWADTracker(losses, 2, 29, converge=2, tolerance=3)
     return kind(losses, 2, 29, **({"start": 5} if kind is RunningAverage else {}))

@@ -208,7 +208,7 @@ def test_a_file_of_embeddings_can_teach_and_costs_nothing(tree, tmp_path):
     """It knows whole images only, so one view."""
     experiment, _ = small_experiment(tree, tmp_path / "others", views=1)
     views, text = experiment.taught.views, experiment.taught.text
-    prompts = [f"a photo of a {name}." for name in THINGS]
+    prompts = [f"a photo of a {name}" for name in THINGS]
     known = experiment.taught.ask([views.whole(i) for i in range(len(views))])
     path = tmp_path / "embeddings.safetensors"
     write_embeddings(path, views.digests, known, prompts, text, "somebody", 12.5)

@@ -76,6 +76,7 @@ REFUSED = [
     ({"anchors": "consolidation:importance=static"}, "take consolidation:importance=uniform"),
     ({"anchors": "iterate-average", "method": "zero-shot"}, "trains nothing; leave --anchors out"),
     ({"anchors": "teacher-embeddings"}, "already; give its weight by --method.image_weight"),
+    ({"anchors": "teacher-embeddings", "method": "image-only"}, "already; leave it out"),
     ({"anchors": "teacher-embeddings", "method": "erm"}, "does not project into it"),
     ({"anchors": "teacher-embeddings", "method": "lp-ft"}, "give --student teacher"),
     ({"method": "wise-ft"}, "a new projection names no classes; give --student teacher"),

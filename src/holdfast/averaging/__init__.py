@@ -6,7 +6,7 @@ Each is a callback of `train.fit`, and its state is kept with the checkpoint. St
 from holdfast.averaging.base import Validate, Validation, WeightTracker, evaluating
 from holdfast.averaging.best import BestTracker
 from holdfast.averaging.means import PeriodicAverage, RunningAverage, ValidatedAverage
-from holdfast.averaging.valley import SWADTracker
+from holdfast.averaging.valley import SWADTracker, accumulates
 
 __all__ = [
     "BestTracker",
@@ -17,5 +17,6 @@ __all__ = [
     "ValidatedAverage",
     "Validation",
     "WeightTracker",
+    "accumulates",
     "evaluating",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -12,6 +12,25 @@ from holdfast.swad import SWAD, Segment, extend, started
 from holdfast.weights import on_cpu
 
 LATE, ANEW = 2500, 1000  # steps, in VL2V-ADiP's public code whatever the length of a training
+
+
+# The students of VL2V-ADiP's public code whose segments accumulate; ViT-B/16's do while aligning.
+ACCUMULATED = ("resnet50", "vit_small_patch16_224", "deit_small_distilled_patch16_224")
+ACCUMULATED_ALIGNING = (*ACCUMULATED, "vit_base_patch16_224")
+
+
+def accumulates(
+    segments: Literal["published", "reset", "accumulate"], student: str, aligning: bool
+) -> bool:
+    """Whether the segments of a training accumulate.
+
+    segments: as in the settings. student: as users name it, with or without the tag of its weights.
+    aligning: whether it is the training of a projection alone.
+    """
+    if segments != "published":
+        return segments == "accumulate"
+    known = ACCUMULATED_ALIGNING if aligning else ACCUMULATED
+    return student.partition(".")[0] in known
 
 
 def starts_anew(step: int) -> bool:

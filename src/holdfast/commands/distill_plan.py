@@ -94,9 +94,10 @@ def check_method(settings: DistillSettings, trials: Sequence[Trial]) -> Composit
     composition = compose(method, settings.anchors, Family.DISTILL)
     if any(isinstance(each, TeacherEmbeddings) for each in settings.anchors):
         if any(isinstance(each, TeacherEmbeddings) for each in own):
+            weighs = hasattr(method, "image_weight")
+            advice = "give its weight by --method.image_weight" if weighs else "leave it out"
             raise UsageError(
-                f"The method {method.name!r} has the anchor 'teacher-embeddings' already; give its "
-                "weight by --method.image_weight."
+                f"The method {method.name!r} has the anchor 'teacher-embeddings' already; {advice}."
             )
         if method.head == "new" and not own_tower:
             raise UsageError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from holdfast.anchors.base import Anchor, Answers, Learner, Need, ReplayLoss
 from holdfast.anchors.consolidation import Consolidation
@@ -40,6 +40,9 @@ PROVIDED = {
     Family.DISTILL: {Need.INITIAL, Need.TEACHER, Need.TEACHER_WEIGHTS, Need.ORIGINAL},
     Family.CONTINUAL: {Need.REPLAY, Need.INITIAL, Need.ORIGINAL},
 }
+
+
+Weighted = TypeVar("Weighted", bound="Method")  # a method with an `image_weight`
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,21 @@ class Method(Named):
             "cross_entropy": losses.cross_entropy(answers.logits, answers.labels, label_smoothing)
         }
 
+    def keeps(self, phase: Phase) -> Literal["settings", "best"]:
+        """What is kept of a phase: as the settings say, or the single weights that validate best."""
+        return "settings"
+
     def candidates(self) -> list[Self]:
         """The settings that a run selects among: only these, unless a setting is a list."""
         return [self]
+
+
+def with_each_weight(method: Weighted) -> list[Weighted]:
+    """The method once for each of its image weights, of which a run selects one."""
+    weight: Any = getattr(method, "image_weight")  # noqa: B009 - not all methods have one
+    weights = weight if isinstance(weight, list) else [weight]
+    changes: list[dict[str, Any]] = [{"image_weight": each} for each in weights]
+    return [replace(method, **change) for change in changes]
 
 
 def phases_of(method: Method, student: str) -> list[Phase]:

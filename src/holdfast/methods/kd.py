@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.anchors.base import Answers, Learner, Need
 from holdfast.lazy import losses
-from holdfast.methods.base import Family, Method
+from holdfast.methods.base import Family, Method, with_each_weight
 from holdfast.settings.base import setting
 
 if TYPE_CHECKING:
@@ -50,8 +50,4 @@ class KD(Method):
 
     def candidates(self) -> list[KD]:
         """One for each weight."""
-        weight = self.image_weight
-        return [
-            replace(self, image_weight=w)
-            for w in (weight if isinstance(weight, list) else [weight])
-        ]
+        return with_each_weight(self)

@@ -10,12 +10,12 @@ Both trainings draw the features toward the teacher's embeddings of the image an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from holdfast.anchors.base import Anchor, Answers, Learner, Need
 from holdfast.anchors.teacher_embeddings import TeacherEmbeddings
-from holdfast.methods.base import Family, Method, Phase
+from holdfast.methods.base import Family, Method, Phase, with_each_weight
 from holdfast.settings.base import setting
 
 if TYPE_CHECKING:
@@ -47,10 +47,20 @@ class VL2V(Method):
         high=1,
     )
 
+    aligned: Literal["best", "average"] = setting(
+        "best",
+        "The projection that distilling starts from: the single one that validated `best`, as in "
+        "the paper's code, or the `average` that is kept of aligning.",
+    )
+
     def anchors(self, family: Family) -> list[Anchor]:
         """The teacher's embeddings."""
         weight = self.image_weight
         return [TeacherEmbeddings(weight[0] if isinstance(weight, list) else weight)]
+
+    def keeps(self, phase: Phase) -> Literal["settings", "best"]:
+        """The best single projection of the alignment, unless an average is asked for."""
+        return "best" if phase.part == "projection" and self.aligned == "best" else "settings"
 
     def new_loss(
         self, learner: Learner, answers: Answers, batch: Batch, label_smoothing: float
@@ -60,8 +70,4 @@ class VL2V(Method):
 
     def candidates(self) -> list[VL2V]:
         """One for each image weight."""
-        weight = self.image_weight
-        return [
-            replace(self, image_weight=w)
-            for w in (weight if isinstance(weight, list) else [weight])
-        ]
+        return with_each_weight(self)

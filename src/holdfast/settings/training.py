@@ -105,6 +105,12 @@ class AverageSettings(Settings):
     ratio: float = setting(
         0.3, "Height of the rim, as a share of the losses where the valley starts.", low=0
     )
+    segments: Literal["published", "reset", "accumulate"] = setting(
+        "published",
+        "What a valley averages: `reset`, means between two validations (SWAD); `accumulate`, "
+        "means from the first step on; `published`, as in VL2V-ADiP's code: accumulated for "
+        "ResNet-50, ViT-S/16 and DeiT-S/16, reset for ViT-B/16 and all others.",
+    )
     start: int = setting(
         100, "First step of the running mean (100 in Ensemble of Averages).", low=0
     )

@@ -58,7 +58,7 @@ class DistillSettings(TeacherSettings, DistillPlaces):
     data: AnyPath = inherited(DistillPlaces, "data", MISSING)
     out: AnyPath = inherited(DistillPlaces, "out", Path("runs/distill"))
     student: str = setting(
-        "vit_base_patch16_224",  # the paper's
+        "vit_base_patch16_224.augreg_in21k_ft_in1k",  # the paper's; not timm's default weights
         "A timm model, `local-dir:FOLDER`, `hf-hub:ID`, `pocket` (a small ResNet) or `pocket-vit`; "
         "or `teacher`, the teacher's own image tower.",
         rank=True,
@@ -92,7 +92,9 @@ class DistillSettings(TeacherSettings, DistillPlaces):
         rank=True,
     )
     prompts: Given[PromptSettings, Values] = setting(
-        factory=PromptSettings, help="Prompts of the classes."
+        # The paper's template has no full stop, CLIP's own has one.
+        factory=lambda: PromptSettings(templates="a photo of a {}"),
+        help="Prompts of the classes.",
     )
     selection: Literal["validation", "source"] = setting(
         "validation",
