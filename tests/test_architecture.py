@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -97,7 +98,9 @@ def test_nothing_is_unpickled():
     for path in files():
         text = path.read_text()
         assert "import pickle" not in text
-        assert "torch.load(" not in text
+        loads = re.findall(r"torch\.load\((.*)\)", text)
+        assert all("weights_only=True" in each for each in loads) and len(loads) <= 1
+        assert not loads or name_of(path) == "models/checkpoint.py"
 
 
 def definitions():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +18,20 @@ from holdfast import builtin
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import write_json
+from holdfast.models.checkpoint import (
+    CONFIG,
+    PREPROCESS,
+    Checkpoint,
+    check_sibling,
+    file_facts,
+    published_facts,
+    put_weights,
+    read_checkpoint,
+)
 from holdfast.models.tower import Transform, try_tower, write_weights
 from holdfast.places import absolute_file, absolute_model
 
+WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # of files of weights
 WEIGHTS = "open_clip_model.safetensors"  # what open_clip calls them in a folder
 
 
@@ -64,7 +78,24 @@ class CLIP:
         if hasattr(self.tokenizer, "save_pretrained"):
             self.tokenizer.save_pretrained(folder)
         write_weights(self.model, folder / WEIGHTS)
-        write_json(folder / "open_clip_config.json", self.config)
+        write_json(folder / CONFIG, self.config)
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Without open_clip's warnings, which go to the root logger too: errors of ours say it."""
+    root = logging.getLogger()
+
+    def nothing(record: logging.LogRecord) -> bool:
+        return False
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        root.addFilter(nothing)
+        try:
+            yield
+        finally:
+            root.removeFilter(nothing)
 
 
 class FirstOutput(nn.Module):
@@ -103,34 +134,50 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
         raise UsageError(f"The model {name!r} names nothing; write what comes after it.") from None
     random = pretrained == "random"
     tag: dict[str, Any] = {}
+    file: Checkpoint | None = None
+    built = name
     if schema is None:
-        shown = name = name.replace("/", "-")  # OpenAI's spelling, ViT-B/16
+        shown = built = name = name.replace("/", "-")  # OpenAI's spelling, ViT-B/16
         tag = check_architecture(name, pretrained, random)
+        if Path(pretrained).suffix == ".npz":  # SigLIP's, as big_vision wrote it
+            tag = published_facts(name)[0]
+        elif not random and Path(pretrained).is_file():
+            file = read_checkpoint(Path(pretrained))
+            if (file.path.parent / CONFIG).is_file():
+                check_sibling(file.path.parent, name)
+                built = f"local-dir:{file.path.parent}"
+            else:
+                tag = file_facts(name, file)
     elif random:
         raise UsageError(f"{shown} brings its own weights; untrained ones need an architecture.")
-    elif schema == "local-dir" and not (Path(identifier) / "open_clip_config.json").is_file():
+    elif schema == "local-dir" and not (Path(identifier) / CONFIG).is_file():
         raise UsageError(
-            f"{identifier} is no open_clip folder (it has no open_clip_config.json); give the "
-            "folder that holds the configuration and the weights."
+            f"{identifier} is no open_clip folder (it has no {CONFIG}); give the folder that holds "
+            "the configuration and the weights."
         )
     place = pick_device(device)
+    with_weights = file is None and not random
     try:
         torch.manual_seed(seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _unsaid():
             model = open_clip.create_model(
-                name,
-                pretrained=pretrained if schema is None and not random else None,
-                force_quick_gelu=tag.get("quick_gelu", False),
+                built,
+                pretrained=pretrained if with_weights and schema is None else None,
+                load_weights=with_weights,
+                force_quick_gelu=bool(tag.get("quick_gelu")),
+                force_preprocess_cfg={key: tag[key] for key in PREPROCESS if key in tag},
                 device=place,
-                require_pretrained=not random,
+                require_pretrained=with_weights,
+                pretrained_text=False,  # a text tower without weights of its own is no CLIP
             )
-            model_cfg = open_clip.get_model_config(name)
-            tokenizer = open_clip.get_tokenizer(name)
+            model_cfg = open_clip.get_model_config(built)
+            tokenizer = open_clip.get_tokenizer(built)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a broken weights file makes its reader raise almost anything
         raise HoldfastError(missing_clip(name, pretrained, schema, tag, error)) from None
+    if file is not None:
+        put_weights(model, file, shown)
     if tag.get("quick_gelu"):
         model_cfg["quick_gelu"] = True
     preprocess_cfg = dict(model.visual.preprocess_cfg)
@@ -205,6 +252,11 @@ def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, An
         )
     if random or Path(pretrained).is_file():
         return {}
+    if Path(pretrained).suffix in WEIGHT_SUFFIXES or (pretrained and Path(pretrained).is_dir()):
+        raise UsageError(
+            f"The weights {pretrained} are {'a folder' if Path(pretrained).is_dir() else 'no file'}"
+            "; give a file of weights, or a folder of open_clip as --model local-dir:FOLDER."
+        )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained not in tags:
         hint = f"it has {', '.join(tags)}" if tags else "it has none"

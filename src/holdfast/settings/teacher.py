@@ -19,7 +19,9 @@ class TeacherSettings(Settings):
         free=True,  # where it is to be found; which one it is, the run's inputs know
         rank=True,
     )
-    pretrained: str = setting("openai", "open_clip's tag for an architecture's weights.", free=True)
+    pretrained: str = setting(
+        "openai", "open_clip's tag for an architecture's weights, or a file of them.", free=True
+    )
     model: str | None = setting(
         None, "Name of the model to ask a service for; none takes the only one it has.", free=True
     )

@@ -15,7 +15,9 @@ AnyAnchors = Given[list[Anchor], str | Sequence[Anchor | str | Values]]
 SEED: dict[str, Any] = {"low": 0, "high": 2**63 - 1}
 NAMES = 'Class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.'
 MODEL = "open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`."
-PRETRAINED = "open_clip's tag for its weights; empty for a model that carries its own."
+PRETRAINED = (
+    "open_clip's tag for its weights, or a file of them; empty for a model that carries its own."
+)
 GENERATOR = (
     "A text-to-image pipeline: hub id (`id@revision` pins it), folder, or `pocket`; several, "
     "separated by commas, take turns."
