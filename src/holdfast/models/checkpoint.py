@@ -217,7 +217,7 @@ def check_sibling(folder: Path, name: str) -> None:
 
 
 def put_weights(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:
-    """Load the weights of a file into an open_clip `model` of the architecture `name`.
+    """Load the weights of a file, a `checkpoint`, into an open_clip `model` called `name`.
 
     Older names are translated, and positions of another image size interpolated, with a warning.
     Raises HoldfastError for weights of another model.
