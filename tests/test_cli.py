@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,9 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.report.transfer_example import DIGITS, transfer_example
 
 from holdfast import cli
 from holdfast.cli import COMMANDS, main
+from holdfast.cli_output import as_json
+from holdfast.commands import settings
+from holdfast.generation import Estimate
+from holdfast.results import write_result
 from holdfast.runs import command_line
 
 
@@ -184,3 +190,51 @@ def test_the_installed_command_runs():
     done = subprocess.run([command, "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.strip() == "0.1.0"
+
+
+def working(found, monkeypatch, name="report"):
+    """The command does nothing, says something, and finds this."""
+
+    def work(settings):
+        print("said on the way")
+        return found
+
+    module = type(sys)("holdfast.commands.fake")
+    module.work = work
+    monkeypatch.setitem(sys.modules, "holdfast.commands.fake", module)
+    monkeypatch.setitem(COMMANDS, name, replace(COMMANDS[name], where="fake:work"))
+
+
+def test_json_is_all_of_standard_output_and_quiet_prints_nothing(capsys, monkeypatch):
+    working(Path("page.html"), monkeypatch)
+    assert main(["report", "run"]) == 0
+    assert capsys.readouterr().out == "said on the way\nReport: page.html\n"
+    for words in (["report", "run", "--json"], ["--json", "report", "run"]):
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out) == {"path": "page.html"} and err == "said on the way\n"
+    for words in (["report", "run", "--quiet"], ["report", "--quiet", "run"]):
+        assert main(words) == 0
+        assert capsys.readouterr() == ("", "")
+    code, line = error_of(capsys, "report", "run", "--quiet", "--json")
+    assert code == 2 and "give one of them" in line
+    code, line = error_of(capsys, "--seed", "3", "report", "run")
+    assert code == 2 and "--seed stands before the command; write it after" in line
+
+
+def test_what_a_command_found_is_json(tmp_path):
+    run = transfer_example(tmp_path, DIGITS[:3], images=60)
+    write_result(tmp_path / "result.json", run)
+    written = json.loads((tmp_path / "result.json").read_text())
+    transfer = settings.TransferSettings(DIGITS[:3], tmp_path)
+    assert as_json(transfer, object()) == written  # the classifier
+    assert as_json(transfer, Estimate(3, 0.5, 10.0))["images"] == 3
+    assert json.loads(json.dumps(as_json(settings.EvaluateSettings("a", "b"), run))) == written
+    demo = settings.DemoSettings()
+    assert as_json(demo, (transfer, object())) == written
+    predicted = [(Path("a.png"), [("cat", 0.5)]), (1, [("dog", 0.25)])]
+    assert as_json(settings.PredictSettings("c", "i"), predicted) == [
+        {"file": "a.png", "names": [{"name": "cat", "probability": 0.5}]},
+        {"file": "1", "names": [{"name": "dog", "probability": 0.25}]},
+    ]
+    assert as_json(settings.ServeSettings("m"), None) is None

@@ -33,12 +33,13 @@ def read(name, *arguments):
 def test_words_fill_fields_in_order():
     assert read("transfer", "a b", "c").names == ["a b", "c"]
     found = read("evaluate", "run", "data")
-    assert (found.classifier, found.data) == (Path("run"), Path("data"))
+    assert (found.classifier, found.data) == ("run", [Path("data")])
     found = read("predict", "run", "a.jpg", "b.jpg")
-    assert (found.classifier, found.images) == (Path("run"), [Path("a.jpg"), Path("b.jpg")])
+    assert (found.classifier, found.images) == ("run", [Path("a.jpg"), Path("b.jpg")])
+    assert read("evaluate", "run", "a", "b").data == [Path("a"), Path("b")]
     assert read("demo").what == "transfer" and read("demo", "continual").what == "continual"
     with pytest.raises(UsageError, match="does not know what to do with 'x y'"):
-        read("evaluate", "run", "data", "x", "y")
+        read("distill", "data", "x", "y")
 
 
 def test_options_stand_before_or_after_words_or_between_them():
@@ -168,6 +169,7 @@ def test_anchors_are_named_with_their_settings():
         ["predict", "c", "i"],
         ["serve", "m"],
         ["report", "r"],
+        ["compare", "a", "b"],
         ["demo"],
     ],
 )

@@ -1,6 +1,6 @@
 import pytest
 
-from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
 
 KNOWN = ("learning_rate", "weight_decay", "warmup_steps", "ViT-B-16")
 
@@ -28,3 +28,18 @@ def test_several_entries_come_closest_first_and_not_more_than_asked_for():
 
 def test_a_wrong_request_is_an_error_of_ours():
     assert issubclass(UsageError, HoldfastError)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("short.", "short"),
+        (" two\n lines ", "two lines"),
+        (ValueError(""), "ValueError"),
+        ("", ""),
+        ("one two three four", "one two ..."),
+        ("x" * 20, "xxxxxxxxxx ..."),
+    ],
+)
+def test_what_a_library_said_is_cut_between_words(said, expected):
+    assert shortened(said, 10) == expected

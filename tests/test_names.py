@@ -1,5 +1,6 @@
 import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,17 @@ def test_round_trip_of_ids_and_names(tmp_path):
 def test_bad_names_are_refused_in_one_sentence(arguments, message):
     with pytest.raises(UsageError, match=message):
         from_arguments(arguments)
+
+
+def test_other_files_are_no_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("names.csv", "names.txt"):
+        Path(name).write_text("cat,dog")
+    with pytest.raises(UsageError, match=r"from .txt .* and .json files, and names.csv is neither"):
+        from_arguments(["names.csv"])
+    with pytest.raises(UsageError, match=r"'names.txt' stands beside others; give it alone"):
+        from_arguments(["cat", "names.txt"])
+    assert from_arguments(["cat", "readme.txt"]).names == ("cat", "readme.txt")
 
 
 def test_text_file(tmp_path):

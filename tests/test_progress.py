@@ -1,4 +1,4 @@
-from holdfast.progress import progress
+from holdfast.progress import hidden, progress
 
 
 def test_a_log_gets_one_line_at_the_end(capsys):
@@ -20,3 +20,12 @@ def test_what_stops_halfway_shows_how_far_it_was(capsys):
     except KeyboardInterrupt:
         pass
     assert "3/10" in capsys.readouterr().err
+
+
+def test_bars_can_be_hidden(capsys):
+    with hidden(), progress("training", 10) as advance:
+        advance(10)
+    assert capsys.readouterr().err == ""
+    with progress("training", 10) as advance:
+        advance(10)
+    assert "10/10" in capsys.readouterr().err

@@ -5,6 +5,8 @@
     classifier = holdfast.transfer(["cat", "dog"], out="runs/pets")
     names, probabilities = classifier.predict(["a.jpg"])
 
+    classifier = holdfast.load_classifier("ViT-B-16", names=["cat", "dog"])  # zero-shot
+
 Each function takes the fields of its settings as parameters (`help(holdfast.transfer)` lists them);
 a group of them may be a dictionary, as in `train={"epochs": 3}`. Methods and anchors are classes,
 such as `holdfast.GIFT` and `holdfast.WeightEnsemble`. Importing this package is quick: what a
@@ -18,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast import settings
 from holdfast.commands.settings import (
+    CompareSettings,
     ContinualAddSettings,
     ContinualRunSettings,
     DistillSettings,
     EvaluateSettings,
     GenerateSettings,
+    LoadSettings,
     PredictSettings,
     ReportSettings,
     TransferSettings,
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from holdfast.anchors.teacher_embeddings import TeacherEmbeddings as TeacherEmbeddings
     from holdfast.anchors.variance_covariance import VarianceCovariance as VarianceCovariance
     from holdfast.anchors.weight_ensemble import WeightEnsemble as WeightEnsemble
+    from holdfast.commands.compare import SideBySide
     from holdfast.commands.distill_plan import QueryPlan
     from holdfast.generation import Estimate
     from holdfast.methods.erm import ERM as ERM
@@ -65,6 +70,7 @@ __all__ = [
     "HoldfastError",
     "UsageError",
     "__version__",
+    "compare",
     "continual_add",
     "continual_run",
     "distill",
@@ -115,16 +121,22 @@ def distill(chosen: DistillSettings) -> DistillResult | Advice | QueryPlan:
 
 @takes(EvaluateSettings)
 def evaluate(chosen: EvaluateSettings) -> Evaluation:
-    """Score a saved classifier on a folder of real images."""
+    """Score a ready classifier on folders of real images.
+
+    The result has the scores of the first folder, and those of others in `further`.
+    """
     from holdfast.commands import evaluate as command
 
     return command.evaluate(chosen)
 
 
 @takes(PredictSettings)
-def predict(chosen: PredictSettings) -> list[tuple[Path, list[tuple[str, float]]]]:
-    """Name images with a saved classifier: (file, [(name, probability), ...]) of each."""
-    from holdfast.commands import evaluate as command
+def predict(chosen: PredictSettings) -> list[tuple[Path | int, list[tuple[str, float]]]]:
+    """Name images with a ready classifier: (file, [(name, probability), ...]) of each.
+
+    Of a picture in memory its place among the images stands for the file.
+    """
+    from holdfast.commands import predict as command
 
     return command.predict(chosen)
 
@@ -145,6 +157,14 @@ def continual_run(chosen: ContinualRunSettings) -> ContinualResult:
     return command.run_stream(chosen)
 
 
+@takes(CompareSettings)
+def compare(chosen: CompareSettings) -> SideBySide:
+    """Results of runs side by side: their numbers, and the settings in which they differ."""
+    from holdfast.commands import compare as command
+
+    return command.side_by_side(chosen)
+
+
 @takes(ReportSettings)
 def write_report(chosen: ReportSettings) -> Path:
     """Make the report of a run again from its result; returns the page's file."""
@@ -153,15 +173,16 @@ def write_report(chosen: ReportSettings) -> Path:
     return command.remake_report(chosen)
 
 
-def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
-    """Load a classifier; its `predict(images)` gives names and probabilities.
+@takes(LoadSettings)
+def load_classifier(chosen: LoadSettings) -> Classifier:
+    """A ready classifier from anything that knows names; its `predict(images)` names images.
 
-    folder: a classifier's, or that of a run. device: `auto`, `cpu`, `cuda`, `mps`. Raises
-    UsageError if the folder holds none.
+    Of a run or a saved classifier as it is; of a model that keeps learning over its tasks; of a
+    CLIP with `names` zero-shot.
     """
-    from holdfast.models import classifier
+    from holdfast.commands import ready
 
-    return classifier.load_classifier(folder, device)
+    return ready.ready_classifier(chosen)
 
 
 if not TYPE_CHECKING:  # there, unknown names must stay unknown

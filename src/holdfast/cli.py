@@ -6,11 +6,15 @@ It imports nothing heavy: a command imports what it needs when it is carried out
 from __future__ import annotations
 
 import io
+import json
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from holdfast import cli_output
@@ -49,8 +53,8 @@ COMMANDS = {
     ),
     "evaluate": Command(
         settings.EvaluateSettings,
-        ("classifier", "data"),
-        "score a classifier on real images",
+        ("classifier", "data..."),
+        "score a classifier, or a CLIP with names, on real images",
         "holdfast evaluate runs/pets photos",
         "evaluate:evaluate",
         cli_output.show_evaluation,
@@ -59,15 +63,15 @@ COMMANDS = {
         settings.PredictSettings,
         ("classifier", "images..."),
         "name images",
-        "holdfast predict runs/pets a.jpg b.jpg --top 3",
-        "evaluate:predict",
+        "holdfast predict runs/pets photos --out predictions.csv",
+        "predict:predict",
         cli_output.show_predictions,
     ),
     "serve": Command(
         settings.ServeSettings,
         ("model",),
         "answer embeddings requests over HTTP",
-        "holdfast serve ViT-B-16 --pretrained openai --port 7997",
+        "holdfast serve ViT-B-16 --port 7997",
         "serve:serve",
         cli_output.show_nothing,
     ),
@@ -96,6 +100,14 @@ COMMANDS = {
         "holdfast report runs/pets",
         "report:remake_report",
         cli_output.show_report,
+    ),
+    "compare": Command(
+        settings.CompareSettings,
+        ("runs...",),
+        "results of runs side by side",
+        "holdfast compare runs/pets runs/pets-auto",
+        "compare:side_by_side",
+        cli_output.show_compared,
     ),
     "demo": Command(
         settings.DemoSettings,
@@ -132,6 +144,10 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
         name = " ".join(arguments[:count])
         if name in COMMANDS:
             return name, list(arguments[count:])
+    if arguments[0].startswith("-"):
+        raise UsageError(
+            f"The option {arguments[0]} stands before the command; write it after the command."
+        )
     if any(command.startswith(f"{arguments[0]} ") for command in COMMANDS):
         name = " ".join(arguments[:2])
     hint = did_you_mean(name, [*COMMANDS, *TABLES])
@@ -140,6 +156,8 @@ def split(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def page_for(given: Sequence[str]) -> str | None:
     """What is printed without a command to carry out, if that was asked for."""
+    if not given:
+        return usage()
     first, *rest = given
     groups = {name.split()[0] for name in COMMANDS if " " in name}
     if first in ("-h", "--help"):
@@ -157,22 +175,60 @@ def page_for(given: Sequence[str]) -> str | None:
     return None
 
 
-def carry_out(name: str, chosen: Any, arguments: Sequence[str]) -> None:
-    """Carry out a command and print what it found."""
+def carry_out(name: str, chosen: Any, arguments: Sequence[str], form: str = "") -> None:
+    """Carry out a command and print what it found.
+
+    form: `json` prints that as JSON alone, and what else there is to say goes to standard error;
+    `quiet` prints nothing.
+    """
     from holdfast.runs import command_line
 
     module, function = COMMANDS[name].where.split(":")
-    work = getattr(import_module(f"holdfast.commands.{module}"), function)
     token = command_line.set(list(arguments))
     try:
-        COMMANDS[name].show(chosen, work(chosen))
+        with spoken(form):
+            found = getattr(import_module(f"holdfast.commands.{module}"), function)(chosen)
     finally:
         command_line.reset(token)
+    if form == "json":
+        value = cli_output.as_json(chosen, found)
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif form != "quiet":
+        COMMANDS[name].show(chosen, found)
+
+
+@contextmanager
+def spoken(form: str) -> Iterator[None]:
+    """While a command works, what it prints goes where `form` wants it; `quiet` has no bars."""
+    from holdfast import progress
+
+    if form == "json":
+        with redirect_stdout(sys.stderr):
+            yield
+    elif form == "quiet":
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), progress.hidden():
+            yield
+    else:
+        yield
+
+
+def without_form(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The arguments without `--json` and `--quiet`, and the one that was given. Raises UsageError.
+
+    Both may stand anywhere, also before the command.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    forms = {word[2:] for word in arguments[:end] if word in ("--json", "--quiet")}
+    if len(forms) > 1:
+        raise UsageError("--json prints the result and --quiet nothing; give one of them.")
+    kept = [word for word in arguments[:end] if word not in ("--json", "--quiet")]
+    return [*kept, *arguments[end:]], "".join(forms)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, 2 for usage, 1 for other failures."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(message)s")  # before a library sets up a form of its own
     # The libraries' own warnings and bars would bury the one sentence that matters.
     for library in ("TRANSFORMERS", "DIFFUSERS", "HF_HUB"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
@@ -185,12 +241,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     name = ""
     try:
-        page = page_for(given)
+        plain, form = without_form(given)
+        page = page_for(plain)
         if page is None:
-            name, rest = split(given)
+            name, rest = split(plain)
             chosen = parse(name, COMMANDS[name], rest)
             if not isinstance(chosen, Page):
-                carry_out(name, chosen, given)
+                carry_out(name, chosen, given, form)
                 return 0
             page = chosen.text
         print(page)

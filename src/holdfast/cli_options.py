@@ -62,7 +62,7 @@ class Option:
     @property
     def is_named(self) -> bool:
         """Whether it is a list of what has a name, such as anchors."""
-        return self.is_list and any(hasattr(k, "from_value") for k in get_args(self.hint))
+        return self.is_list and any(hasattr(k, "known") for k in get_args(self.hint))
 
     @property
     def metavar(self) -> str:
@@ -179,6 +179,11 @@ def build(name: str, command: Command, options: Sequence[Option]) -> Parser:
     group.add_argument("--config", metavar="FILE", help=text)
     text = "Print all settings as JSON, and stop."
     group.add_argument("--print_config", action="store_true", help=text)
+    group = parser.add_argument_group("What is printed")
+    text = "Print the result as JSON, and everything else to standard error."
+    group.add_argument("--json", action="store_true", help=text)
+    text = "Print nothing but warnings and errors."
+    group.add_argument("--quiet", action="store_true", help=text)
     group.add_argument("-h", "--help", action="help", help="Show this page, and stop.")
     return parser
 

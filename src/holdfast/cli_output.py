@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.anchors.base import Anchor, Need
 from holdfast.commands import settings as of
 from holdfast.methods.base import PROVIDED, Family, Method, compose
-from holdfast.settings.base import shown
+from holdfast.settings.base import shown, to_jsonable
 
 if TYPE_CHECKING:
     from holdfast.results import (
@@ -74,20 +75,37 @@ def show_distilled(settings: of.DistillSettings, found: DistillResult | Advice |
     show_places("Student", place if students else None, settings.out)
 
 
-def show_evaluation(_: of.EvaluateSettings, found: Evaluation) -> None:
-    """Accuracy and calibration, and the verdict if there is one."""
-    for kind, scores in (("zero-shot", found.zero_shot), ("classifier", found.scores)):
-        if scores is not None:
-            print(
-                f"{kind:12} {scores.n} images   top-1 {scores.top1:6.1%}   "
-                f"mean per class {scores.mean_per_class:6.1%}   calibration error {scores.ece:6.1%}"
-            )
+def show_evaluation(settings: of.EvaluateSettings, found: Evaluation) -> None:
+    """Accuracy and calibration on each folder, and the verdict if there is one."""
+    from holdfast.results import SetScores
+
+    first = SetScores(scores=found.scores, zero_shot=found.zero_shot, verdict=found.verdict)
+    for name, each in {"": first, **found.further}.items():
+        if found.further:
+            print(f"{name or settings.data[0]}:")
+        for kind, scores in (("zero-shot", each.zero_shot), ("classifier", each.scores)):
+            if scores is not None:
+                print(
+                    f"{kind:12} {scores.n} images   top-1 {scores.top1:6.1%}   mean per class "
+                    f"{scores.mean_per_class:6.1%}   calibration error {scores.ece:6.1%}"
+                )
+        show_verdict(each.verdict)
     show_notes(found.notes)
-    show_verdict(found.verdict)
 
 
-def show_predictions(_: of.PredictSettings, found: Any) -> None:
-    """A line for each image: path, then names with probabilities, separated by tabs."""
+def show_compared(_: of.CompareSettings, found: Any) -> None:
+    """The table."""
+    print(found)
+
+
+def show_predictions(settings: of.PredictSettings, found: Any) -> None:
+    """A line for each image: path, then names with probabilities, separated by tabs.
+
+    Where they were written to a file only that is named.
+    """
+    if settings.out is not None:
+        print(f"Names of {len(found):,} images: {settings.out}")
+        return
     for path, names in found:
         print("\t".join([str(path), *(f"{name}\t{p:.4f}" for name, p in names)]))
 
@@ -135,6 +153,27 @@ def show_demo(settings: of.DemoSettings, found: tuple[Any, Any]) -> None:
         "continual": show_stream,
     }
     shows[settings.what](*found)
+
+
+def as_json(settings: Any, found: Any) -> Any:
+    """What a command found, as JSON types."""
+    from holdfast.files import read_json
+    from holdfast.results import Result, result_as_json
+    from holdfast.runs import RESULT
+
+    if isinstance(settings, of.DemoSettings):
+        return as_json(*found)
+    if isinstance(found, Path):
+        return {"path": str(found)}
+    if isinstance(found, Result):
+        return result_as_json(found)
+    if isinstance(settings, of.PredictSettings):
+        from holdfast.commands.predict import as_rows
+
+        return as_rows(found)
+    if isinstance(settings, of.TransferSettings) and not is_dataclass(found):
+        return read_json(settings.out / RESULT)  # what was found is the classifier itself
+    return to_jsonable(found)
 
 
 def show_nothing(*_: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable
 
 
@@ -26,3 +27,16 @@ def did_you_mean(word: str, known: Iterable[str], count: int = 3) -> str:
     by_fold = {entry.casefold(): entry for entry in known}
     matches = difflib.get_close_matches(word.casefold(), by_fold, n=count, cutoff=0.5)
     return f" (did you mean {', '.join(by_fold[match] for match in matches)}?)" if matches else ""
+
+
+def shortened(error: object, width: int = 200) -> str:
+    """What a library said, as a part of a sentence: one line, cut between words, no full stop.
+
+    error: the exception, or its text. width: the most characters before the cut.
+    """
+    name = type(error).__name__ if isinstance(error, BaseException) else ""
+    line = " ".join(str(error).split()) or name
+    if len(line) <= width:
+        return line.rstrip(".")
+    cut = textwrap.shorten(line, width, placeholder="") or line[:width]  # one long word
+    return f"{cut.rstrip('.')} ..."

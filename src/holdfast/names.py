@@ -143,11 +143,21 @@ def from_arguments(arguments: Sequence[str]) -> ClassNames:
             if not path.is_file():
                 raise UsageError(f"The file of class names {str(path)!r} does not exist.")
             return read_names(path)
+        if path.is_file():
+            raise UsageError(
+                f"Class names are read from .txt (a name a line) and .json files, and {path} is "
+                "neither; save it as one of them."
+            )
         if "," in arguments[0]:
             raise UsageError(
                 f"{arguments[0]!r} is one class name; write several names apart: "
                 f"{' '.join(repr(part.strip()) for part in arguments[0].split(',')[:3])} ..."
             )
+    files = [word for word in arguments if Path(word).suffix.lower() in (".txt", ".json")]
+    if files and Path(files[0]).is_file():
+        raise UsageError(
+            f"The file of class names {files[0]!r} stands beside others; give it alone."
+        )
     return from_names(arguments)
 
 

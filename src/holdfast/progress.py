@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+
+showing: ContextVar[bool] = ContextVar("showing", default=True)
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """No progress bars inside the block."""
+    token = showing.set(False)
+    try:
+        yield
+    finally:
+        showing.reset(token)
 
 
 @contextmanager
@@ -31,6 +44,6 @@ def progress(label: str, total: int, done: int = 0) -> Iterator[Callable[[int], 
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not showing.get()) as bar:
         task = bar.add_task(label, total=total, completed=done)
         yield lambda amount: bar.advance(task, amount)

@@ -4,6 +4,7 @@ import pytest
 from tests.commands.streams import (
     COLOURS,
     SHADES,
+    THINGS,
     paint,
     quick,
     run,
@@ -45,3 +46,16 @@ def streamed(tasks, clip_folder, diffusion_folder, tmp_path_factory):
     model = ("--model", f"local-dir:{clip_folder}")
     assert run(tasks / "stream.yaml", *model, *quick(tasks, diffusion_folder), "--out", out) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def saved(clip_folder, tmp_path_factory):
+    """The folder of a zero-shot classifier of the classes of `pictures`."""
+    from holdfast.models.classifier import Classifier, text_head
+    from holdfast.models.clip import load_clip
+
+    clip = load_clip(f"local-dir:{clip_folder}", device="cpu")
+    prompts = [[f"a photo of a {name}."] for name in THINGS.names]
+    folder = tmp_path_factory.mktemp("classifier")
+    Classifier(clip, text_head(clip, prompts), THINGS).save(folder)
+    return folder

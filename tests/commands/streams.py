@@ -8,7 +8,9 @@ from safetensors.torch import load_file
 
 from holdfast import task_history
 from holdfast.cli import main
+from holdfast.names import from_names
 
+THINGS = from_names(["red thing", "green thing", "blue thing"])  # of the fixture `pictures`
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 SHADES = {"dark": (0.2, 0.2, 0.2), "bright": (1, 1, 1), "red": (1, 0, 0)}
 

@@ -4,7 +4,7 @@ import pytest
 from tests.test_cli import error_of
 
 from holdfast.commands import serve as module
-from holdfast.commands.settings import ServeSettings
+from holdfast.commands.settings import ServeSettings, TransferSettings
 from holdfast.teachers import server
 
 
@@ -61,3 +61,7 @@ def test_what_cannot_be_served_is_one_sentence(capsys):
     assert code == 2 and "did you mean ViT-B-16" in line
     code, line = error_of(capsys, "serve", "pocket", "--host", "nowhere.invalid")
     assert code == 2 and "nowhere.invalid" in line
+
+
+def test_an_architecture_has_the_same_weights_by_default_as_elsewhere():
+    assert ServeSettings("ViT-B-16").pretrained == TransferSettings(["a"]).pretrained == "openai"

@@ -57,7 +57,9 @@ def test_a_method_is_known_by_its_name_and_offered_by_its_commands():
     assert set(available(Family.TRANSFER)) == {"finetune", "l2", "regft", "wise-ft"}
     assert {"gift", "zscl", "lwf", "ewc", "joint", "zero-shot"} <= set(available(Family.CONTINUAL))
     check_family(GIFT(), Family.CONTINUAL)
-    with pytest.raises(UsageError, match="'gift' is not for distill; give one of erm, image-only, kd"):
+    with pytest.raises(
+        UsageError, match="'gift' is not for distill; give one of erm, image-only, kd"
+    ):
         check_family(GIFT(), Family.DISTILL)
     with pytest.raises(UsageError, match="'gift' is not for transfer"):
         compose(GIFT(), [], Family.TRANSFER)

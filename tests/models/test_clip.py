@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,6 +24,28 @@ def test_weights_that_cannot_be_fetched_get_the_command_that_fetches_them():
         load_clip("ViT-B-16", "openai")
     with pytest.raises(HoldfastError, match="hf download nobody/nothing"):
         load_clip("hf-hub:nobody/nothing")
+
+
+def test_the_sentence_on_missing_weights_is_all_that_is_printed():
+    """open_clip logs the same by the root logger, and would bury it."""
+    script = "from holdfast.cli import main; main(['serve', 'ViT-B-16', '--port', '0'])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(
+        "holdfast: The weights of ViT-B-16 openai are not on this machine"
+    )
+
+
+@pytest.mark.parametrize("name", ["runs/animals", "./animals", "/nowhere/animals"])
+def test_the_path_of_a_folder_is_no_model_of_open_clip(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"There is no folder '{name}', and open_clip knows no"):
+        load_clip(name, "openai")
+    (tmp_path / "runs" / "animals").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"is a path; write local-dir:runs/animals"):
+        load_clip("runs/animals", "openai")
+    with pytest.raises(UsageError, match=r"The weights w/x.pt are no file"):
+        load_clip("ViT-B/16", "w/x.pt")
 
 
 def test_folders_that_hold_no_model(tmp_path, clip_folder):

@@ -15,7 +15,7 @@ from tests.report.transfer_example import DIGITS, transfer_example
 
 from holdfast import results
 from holdfast.report import write_report
-from holdfast.results import Evaluation, Result, read_result, write_result
+from holdfast.results import Evaluation, Result, SetScores, read_result, write_result
 
 __all__ = ["no_charts"]
 
@@ -43,6 +43,13 @@ def example(kind: str, folder: Path) -> Result:
             scores=scores["ensemble"],
             zero_shot=scores["zero-shot"],
             verdict=whole.verdict,
+            further={
+                "sketches": SetScores(
+                    scores=scores["fine-tuned"],
+                    zero_shot=scores["zero-shot"],
+                    verdict=whole.verdict,
+                )
+            },
         )
     if kind == "distill":
         return distill_example(folder)

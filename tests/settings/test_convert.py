@@ -8,12 +8,14 @@ import pytest
 
 from holdfast.anchors.base import Anchor
 from holdfast.anchors.variance_covariance import VarianceCovariance
+from holdfast.cli import COMMANDS
+from holdfast.cli_parse import Page, parse
 from holdfast.errors import UsageError
 from holdfast.methods.base import Method
 from holdfast.methods.gift import GIFT
 from holdfast.methods.l2 import L2
 from holdfast.settings import ImageSettings, PromptSettings
-from holdfast.settings.convert import convert
+from holdfast.settings.convert import at_home, convert
 
 Kind = Literal["linear", "fisher"]
 FLOATS = float | list[float]
@@ -172,3 +174,50 @@ def test_a_dotted_name_imports_nothing(tmp_path, monkeypatch):
             convert(value, Method, "method")
     with pytest.raises(UsageError, match=r"no setting images\.class_path"):
         convert({"class_path": "evil.Images"}, ImageSettings, "images")
+
+
+def test_the_home_folder_is_spelt_out_where_a_place_begins():
+    home = str(Path.home())
+    for text, expected in (
+        ("~", home),
+        ("~/a", f"{home}/a"),
+        ("local-dir:~/a", f"local-dir:{home}/a"),
+        ("file:~/a", f"file:{home}/a"),
+        ("~/a,pocket, ~/b", f"{home}/a,pocket, {home}/b"),
+        ("a~/b", "a~/b"),
+        ("~cat", "~cat"),
+        ("hf-hub:~/a", "hf-hub:~/a"),
+        (["~/a", "b"], [f"{home}/a", "b"]),
+        (3, 3),
+        (None, None),
+    ):
+        assert at_home(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "field"),
+    [
+        ("transfer", ["a", "b", "--model", "local-dir:~/m"], "model"),
+        ("transfer", ["a", "b", "--pretrained", "~/m"], "pretrained"),
+        ("transfer", ["~/names.txt"], "names"),
+        ("generate", ["a", "b", "--generator", "~/g"], "generator"),
+        ("transfer", ["a", "--replay.base", "~/n.txt"], "replay.base"),
+        ("distill", ["d", "--teacher", "file:~/t"], "teacher"),
+        ("distill", ["d", "--student", "local-dir:~/s"], "student"),
+        ("continual add", ["~/model", "--task", "t"], "model"),
+        ("continual add", ["m", "--task", "~/t"], "task"),
+        ("continual run", ["s", "--held_out", "~/t"], "held_out"),
+        ("predict", ["~/run", "a"], "classifier"),
+        ("predict", ["run", "~/a"], "images"),
+        ("evaluate", ["run", "~/a"], "data"),
+        ("serve", ["local-dir:~/m"], "model"),
+        ("compare", ["~/a", "b"], "runs"),
+    ],
+)
+def test_every_place_may_begin_with_the_home_folder(name, words, field):
+    settings = parse(name, COMMANDS[name], words)
+    assert not isinstance(settings, Page)
+    for part in field.split("."):
+        settings = getattr(settings, part)
+    text = str(settings[0] if isinstance(settings, list) else settings)
+    assert "~" not in text and str(Path.home()) in text

@@ -1,60 +1,92 @@
-"""`holdfast evaluate` and `holdfast predict`: what a saved classifier says of real images."""
+"""`holdfast evaluate`: what a ready classifier says of real images."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.commands.settings import EvaluateSettings, PredictSettings, TransferSettings
+from holdfast.commands.ready import ready_classifier
+from holdfast.commands.settings import EvaluateSettings, TransferSettings
 from holdfast.data.batches import sequential_batches
-from holdfast.data.folders import LabelledImages, find_images, scan, without_images
-from holdfast.data.pictures import UnreadableImage
-from holdfast.errors import HoldfastError, UsageError
+from holdfast.data.folders import LabelledImages, scan, without_images
+from holdfast.errors import UsageError
 from holdfast.evaluation import classifier_logits
 from holdfast.files import read_json, read_typed
 from holdfast.metrics import decide, is_correct, score
-from holdfast.models.classifier import Classifier, load_classifier, text_head
+from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import load_clip
 from holdfast.names import ClassNames
-from holdfast.results import Evaluation, write_result
+from holdfast.results import Evaluation, SetScores, write_result
 from holdfast.runs import SETTINGS, result_header
-
-logger = logging.getLogger(__name__)
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluation:
-    """Score a saved classifier on a folder of real images; labels are matched by name.
+    """Score a ready classifier on folders of real images; labels are matched by name.
 
-    Of a name-only transfer's folder also its zero-shot model is scored, and compared.
+    Of a name-only transfer's folder also its zero-shot model is scored, and compared. A CLIP
+    without names takes those of the first folder.
 
-    Raises UsageError for a folder without a classifier and for class folders that it does not know,
+    Raises UsageError for what knows no names and for class folders that it does not know,
     HoldfastError where no image can be read.
     """
     if settings.out is not None and settings.out.is_dir():
         raise UsageError(f"{settings.out} is a folder; give a file for the scores.")
-    classifier = load_classifier(settings.classifier, settings.device)
-    data = scan(settings.data, classifier.classes)
-    models = [classifier]
-    if (settings.classifier / "prompts.json").is_file():
-        models.append(zero_shot(settings.classifier, classifier.classes, settings.device))
+    if not settings.data:
+        raise UsageError("No images are given; name a folder of class folders.")
+    classifier = ready_classifier(settings, lambda: scan(settings.data[0]).classes)
+    sets = {name: scan(place, classifier.classes) for name, place in named(settings.data).items()}
+    models, run = [classifier], Path(settings.classifier)
+    if (run / "prompts.json").is_file():
+        models.append(original(run, classifier.classes, settings.device))
+    scores: dict[str, SetScores] = {}
+    notes: list[str] = []
+    for name, data in sets.items():
+        scores[name], read = on_images(models, data, settings)
+        notes += not_measured(data, read)
+    name, found = next(iter(scores.items()))
+    words = ["evaluate", settings.classifier, *map(str, settings.data)]
+    title = f"{run.name if run.is_dir() else settings.classifier} on {name}"
+    result = Evaluation(
+        **result_header(title, settings, words),
+        scores=found.scores,
+        zero_shot=found.zero_shot,
+        verdict=found.verdict,
+        further={other: each for other, each in scores.items() if other != name},
+        notes=notes,
+    )
+    if settings.out is not None:
+        write_result(settings.out, result)
+    return result
+
+
+def named(folders: Sequence[Path]) -> dict[str, Path]:
+    """The folders by their own names, or by their paths where two have one name."""
+    short = [folder.absolute().name for folder in folders]
+    several = len(set(short)) < len(folders)
+    return {str(f) if several else name: f for f, name in zip(folders, short, strict=True)}
+
+
+def on_images(
+    models: Sequence[Classifier], data: LabelledImages, settings: EvaluateSettings
+) -> tuple[SetScores, list[int]]:
+    """Scores of the classifier, and of its zero-shot model if there is one, on a folder.
+
+    Returns with them the positions of the images that could be read.
+    """
+    classifier = models[0]
     batches = sequential_batches(
         data, classifier.tower.preprocess, settings.batch_size, settings.workers
     )
     seen = classifier_logits(models, batches, len(data), "evaluating")
     scores = [score(rows, seen.labels, classifier.names) for rows in seen.rows]
     right = [is_correct(rows, seen.labels) for rows in seen.rows]
-    words = ["evaluate", str(settings.classifier), str(settings.data)]
-    found = Evaluation(
-        **result_header(f"{settings.classifier.name} on {settings.data.name}", settings, words),
+    both = len(models) > 1
+    found = SetScores(
         scores=scores[0],
-        zero_shot=scores[1] if len(models) > 1 else None,
-        verdict=decide(right[1], right[0]) if len(models) > 1 else None,
-        notes=not_measured(data, seen.indices.tolist()),
+        zero_shot=scores[1] if both else None,
+        verdict=decide(right[1], right[0]) if both else None,
     )
-    if settings.out is not None:
-        write_result(settings.out, found)
-    return found
+    return found, seen.indices.tolist()
 
 
 def not_measured(data: LabelledImages, read: Sequence[int]) -> list[str]:
@@ -70,31 +102,9 @@ def not_measured(data: LabelledImages, read: Sequence[int]) -> list[str]:
     return notes
 
 
-def zero_shot(run: Path, classes: ClassNames, device: str) -> Classifier:
+def original(run: Path, classes: ClassNames, device: str) -> Classifier:
     """The model that a name-only transfer started from, with its zero-shot head."""
     settings = TransferSettings.from_dict(read_json(run / SETTINGS))
     clip = load_clip(settings.model, settings.pretrained, device, settings.seed)
     prompts = read_typed(run / "prompts.json", list[list[str]])
     return Classifier(clip, text_head(clip, prompts), classes).eval()
-
-
-def predict(settings: PredictSettings) -> list[tuple[Path, list[tuple[str, float]]]]:
-    """The `top` most likely names of each image with their probabilities.
-
-    Files that cannot be read are named in a warning and left out; HoldfastError if none is left.
-    """
-    paths = find_images(settings.images)
-    classifier = load_classifier(settings.classifier, settings.device)
-    known = classifier.names
-    found = []
-    rows = classifier.probabilities(paths, settings.batch_size, settings.workers)
-    for path, row in zip(paths, rows, strict=True):
-        if isinstance(row, UnreadableImage):
-            logger.warning("%s It is skipped.", row)
-            continue
-        values, order = row.topk(min(settings.top, len(known)))
-        pairs = zip(order.tolist(), values.tolist(), strict=True)
-        found.append((path, [(known[i], share) for i, share in pairs]))
-    if not found:
-        raise HoldfastError("None of the images could be read; look at the files named above.")
-    return found

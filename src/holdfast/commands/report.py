@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from holdfast.commands.compare import result_file
 from holdfast.commands.settings import ReportSettings
 from holdfast.errors import UsageError
 from holdfast.report import write_report
 from holdfast.results import read_result
-from holdfast.runs import REPORT, RESULT
+from holdfast.runs import REPORT
 
 
 def remake_report(settings: ReportSettings) -> Path:
@@ -17,9 +18,7 @@ def remake_report(settings: ReportSettings) -> Path:
     The run may also be a file that `holdfast evaluate --out` wrote. Raises UsageError where there
     is no result, HoldfastError for one that cannot be read.
     """
-    file = settings.run if settings.run.is_file() else settings.run / RESULT
-    if not file.is_file():
-        raise UsageError(f"{settings.run} holds no {RESULT}; give the folder of a finished run.")
+    file = result_file(settings.run)
     out = settings.out or file.with_name(REPORT)
     if out.is_dir():
         raise UsageError(f"{out} is a folder; give a file for the page.")

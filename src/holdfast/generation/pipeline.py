@@ -19,7 +19,7 @@ import torch
 
 from holdfast import builtin
 from holdfast.device import pick_device
-from holdfast.errors import HoldfastError, UsageError
+from holdfast.errors import HoldfastError, UsageError, shortened
 from holdfast.files import read_json
 from holdfast.settings import DrawSettings
 
@@ -283,7 +283,7 @@ def _missing(hub_id: str, revision: str, error: Exception) -> HoldfastError:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".")[:200]
+    return shortened(lines[0] if lines else type(error).__name__)
 
 
 @contextmanager

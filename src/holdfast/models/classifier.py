@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from holdfast import names
 from holdfast.data.decoding import picture_tensors
-from holdfast.data.pictures import Picture, UnreadableImage
+from holdfast.data.in_memory import as_picture, each_picture
+from holdfast.data.pictures import UnreadableImage
 from holdfast.errors import UsageError
 from holdfast.files import read_json, write_json
 from holdfast.models.clip import CLIP, load_clip
@@ -141,13 +142,15 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def probabilities(
-        self, images: Iterable[Picture], batch_size: int = 32, workers: int = 4
+        self, images: Any, batch_size: int = 32, workers: int = 4
     ) -> Iterator[Tensor | UnreadableImage]:
         """The probabilities of each image, in order: a row (classes,) in the order of `names`.
 
-        images: files, or PIL images; any number of them, since each is preprocessed as it is read
-        and given up then. batch_size: images at once. workers: threads that read; 0 reads in this
-        one. For an image that cannot be read there is the error.
+        images: a path, a PIL image, an array (height, width, channels), a tensor (channels, height,
+        width), or an iterable of those; arrays and tensors as `holdfast.data.in_memory` has them.
+        There may be any number, since each is preprocessed as it is read and given up then.
+        batch_size: images at once. workers: threads that read; 0 reads in this one. For an image
+        that cannot be read there is the error. Raises UsageError for what is no image.
         """
         held: list[Tensor | UnreadableImage] = []
 
@@ -160,14 +163,15 @@ class Classifier(nn.Module):
                 yield next(rows) if isinstance(each, Tensor) else each
             held.clear()
 
-        for each in picture_tensors(images, self.tower.preprocess, workers):
+        pictures = map(as_picture, each_picture(images))
+        for each in picture_tensors(pictures, self.tower.preprocess, workers):
             held.append(each)
             if len(held) == batch_size:
                 yield from finished()
         yield from finished()
 
     def predict(
-        self, images: Iterable[Picture], batch_size: int = 32, workers: int = 4
+        self, images: Any, batch_size: int = 32, workers: int = 4
     ) -> tuple[list[str], Float[Tensor, "images classes"]]:
         """Names and probabilities of images.
 
@@ -183,12 +187,13 @@ class Classifier(nn.Module):
         found = torch.stack(rows) if rows else torch.empty(0, len(self.names))
         return [self.names[i] for i in found.argmax(dim=-1)], found
 
-    def save(self, folder: Path, about: Mapping[str, Any] | None = None) -> None:
-        """Write the classifier: the tower's own folder, with head and names beside it.
+    def save(self, folder: Path | str, about: Mapping[str, Any] | None = None) -> None:
+        """Write the classifier to `folder`: the tower's own folder, with head and names beside it.
 
         about: what else there is to say of it, as JSON types; it joins `self.about`.
         `classifier.json` comes last: a folder that has it is whole.
         """
+        folder = Path(folder).expanduser()
         (folder / ABOUT).unlink(missing_ok=True)
         self.about |= about or {}
         self.tower.save(folder)
@@ -198,19 +203,9 @@ class Classifier(nn.Module):
         write_json(folder / ABOUT, self.about | form)
 
 
-def find_classifier(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Where `Classifier.save` wrote, and what `classifier.json` says there.
-
-    folder: a classifier's, or a run's. Raises UsageError if it holds none.
-    """
-    if not (folder / ABOUT).is_file() and (folder / "model").is_dir():
-        folder = folder / "model"
-    if not (folder / ABOUT).is_file():
-        raise UsageError(
-            f"{folder} holds no classifier ({ABOUT} is missing); give the folder that "
-            "`holdfast transfer` or `holdfast distill` wrote."
-        )
-    return folder, read_json(folder / ABOUT)
+def holds_classifier(folder: Path) -> Path | None:
+    """Where `Classifier.save` wrote: a classifier's `folder`, or `model` in a run's; or None."""
+    return next((f for f in (folder, folder / "model") if (f / ABOUT).is_file()), None)
 
 
 def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
@@ -219,7 +214,10 @@ def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
     folder: a classifier's, or a run's. device: `auto`, or as torch names it.
     Raises UsageError if the folder holds none.
     """
-    place, about = find_classifier(Path(folder))
+    place = holds_classifier(Path(folder))
+    if place is None:
+        raise UsageError(f"{folder} holds no classifier ({ABOUT} is missing).")
+    about = read_json(place / ABOUT)
     tower: Tower
     if about.pop("tower", None) == StudentTower.kind:
         tower = load_student_folder(place, device)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from holdfast import builtin
 from holdfast.device import pick_device
-from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
 from holdfast.files import write_json
 from holdfast.models.checkpoint import (
     CONFIG,
@@ -137,6 +137,7 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
     file: Checkpoint | None = None
     built = name
     if schema is None:
+        check_no_path(name)
         shown = built = name = name.replace("/", "-")  # OpenAI's spelling, ViT-B/16
         tag = check_architecture(name, pretrained, random)
         if Path(pretrained).suffix == ".npz":  # SigLIP's, as big_vision wrote it
@@ -206,7 +207,7 @@ def try_text(clip: CLIP, width: int) -> None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # tokenizers and towers of others can fail in any way
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = shortened(error)
         raise HoldfastError(
             f"{clip.name} cannot read a prompt ({reason or type(error).__name__}); give another "
             "model."
@@ -232,6 +233,16 @@ def uncut(clip: CLIP) -> CLIP:
         config={**clip.config, "preprocess_cfg": preprocess_cfg},
         preprocess=image_transform_v2(PreprocessCfg(**preprocess_cfg), is_train=False),
     )
+
+
+def check_no_path(name: str) -> None:
+    """Raise UsageError for the path of a folder in the place of an architecture's `name`."""
+    import open_clip
+
+    if open_clip.get_model_config(name.replace("/", "-")) is None and Path(name).name != name:
+        if Path(name).exists():
+            raise UsageError(f"{name} is a path; write local-dir:{name} for an open_clip folder.")
+        raise UsageError(f"There is no folder {name!r}, and open_clip knows no model of that name.")
 
 
 def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, Any]:
@@ -280,8 +291,8 @@ def missing_clip(
     repository = "/".join(place.split("/")[:2])  # a tag may name a file after it
     if schema != "local-dir" and repository:
         return (
-            f"The weights of {name} {pretrained} are not on this machine and could not be fetched "
-            f"({reason}); on a machine with a network run `hf download {repository}`, or give a "
-            "local folder as local-dir:FOLDER in its place."
+            f"The weights of {name} {pretrained} are not on this machine and could not be fetched; "
+            f"on a machine with a network run `hf download {repository}`, or give a local folder "
+            f"as local-dir:FOLDER in its place ({reason})."
         )
     return f"The model {name} {pretrained} could not be loaded: {reason}"

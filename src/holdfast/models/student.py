@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from holdfast import builtin
 from holdfast.device import pick_device
-from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
 from holdfast.files import atomic_write
 from holdfast.models.tower import Transform, read_weights, try_tower, write_weights
 from holdfast.places import absolute_model
@@ -202,7 +202,7 @@ def missing_student(name: str, error: Exception) -> str:
     """
     import timm
 
-    reason = " ".join(str(error).split())[:200].rstrip(".")
+    reason = shortened(error)
     source, _, place = name.partition(":")
     if source == "local-dir":
         return f"The student {name} could not be loaded: {reason}."
@@ -211,9 +211,9 @@ def missing_student(name: str, error: Exception) -> str:
         known = timm.get_pretrained_cfg(name)
         fetch = f"run `hf download {known.hf_hub_id}`" if known.hf_hub_id else f"load {known.url}"
     return (
-        f"The weights of {name} are not on this machine and could not be fetched ({reason}); on a "
-        f"machine with a network {fetch}, or give a local folder with "
-        "--student local-dir:FOLDER, or take --student_weights random."
+        f"The weights of {name} are not on this machine and could not be fetched; on a machine "
+        f"with a network {fetch}, or give a local folder with --student local-dir:FOLDER, or take "
+        f"--student_weights random ({reason})."
     )
 
 

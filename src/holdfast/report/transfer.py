@@ -30,6 +30,7 @@ from holdfast.report.page import (
     counted,
     finite_columns,
     method_in_words,
+    set_well,
     training_figures,
     unreadable_files,
 )
@@ -263,4 +264,26 @@ class EvaluationPage(ReportPage[Evaluation]):
     def body(self) -> list[Section]:
         before = self.result.zero_shot
         scores = {} if before is None else {ZERO_SHOT: before}
-        return score_sections(scores | {"classifier": self.result.scores})
+        sections = score_sections(scores | {"classifier": self.result.scores})
+        return [*sections, Section("further", "On other images", self.further(), "Other images")]
+
+    def further(self) -> list[Block]:
+        """A row for each of the other folders."""
+        rows = []
+        for name, found in self.result.further.items():
+            before, verdict = found.zero_shot, found.verdict
+            cells = [
+                f"{found.scores.n:,}",
+                percent(found.scores.top1),
+                percent(found.scores.mean_per_class),
+                percent(found.scores.ece),
+                percent(before.top1) if before else "–",
+                set_well(verdict.text) if verdict else "–",
+            ]
+            rows.append(Row(name, cells))
+        columns = [
+            *(Column(each) for each in ("Folder", "Images", "Right", "Mean per class")),
+            *(Column(each) for each in ("Calibration error", "Zero-shot, right")),
+            Column("Verdict", "words"),
+        ]
+        return [Table("Scores on other folders", columns, rows)] if rows else []

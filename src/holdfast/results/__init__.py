@@ -63,6 +63,7 @@ from holdfast.results.transfer import (
     Evaluation,
     ImageCounts,
     ModelInfo,
+    SetScores,
     TransferResult,
 )
 from holdfast.settings.base import to_jsonable
@@ -97,6 +98,7 @@ __all__ = [
     "ReplaySample",
     "Result",
     "Scores",
+    "SetScores",
     "Share",
     "SourceCoverage",
     "SpotCheck",
@@ -115,6 +117,7 @@ __all__ = [
     "ValidationPoint",
     "Verdict",
     "read_result",
+    "result_as_json",
     "write_result",
 ]
 
@@ -126,9 +129,14 @@ KINDS: dict[str, type[Result]] = {
 }
 
 
+def result_as_json(result: Result) -> dict[str, Any]:
+    """A result as JSON types, with its kind and version."""
+    return {"kind": result.kind, "version": VERSION} | to_jsonable(result)
+
+
 def write_result(path: Path, result: Result) -> None:
     """Write a result as JSON, with its kind and version."""
-    write_json(path, {"kind": result.kind, "version": VERSION} | to_jsonable(result))
+    write_json(path, result_as_json(result))
 
 
 def read_result(path: Path) -> Result:

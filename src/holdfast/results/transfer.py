@@ -86,10 +86,20 @@ class TransferResult(MethodResult):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SetScores:
+    """A classifier on one folder of images; of a run also its zero-shot model, and the verdict."""
+
+    scores: Scores
+    zero_shot: Scores | None = None
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation(Result):
-    """A classifier on real images; of a run also its zero-shot model, and the verdict."""
+    """A classifier on real images, as in `SetScores`; further: on the other folders, by name."""
 
     kind = "evaluation"
     scores: Scores
     zero_shot: Scores | None = None
     verdict: Verdict | None = None
+    further: dict[str, SetScores] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from holdfast.settings.base import (
     inherited,
     setting,
 )
+from holdfast.settings.given import ClassifierSource, ImageInput
 from holdfast.settings.images import (
     DEFAULT_GENERATOR,
     DrawSettings,
@@ -37,9 +38,11 @@ __all__ = [
     "AnyPath",
     "AnyWords",
     "AverageSettings",
+    "ClassifierSource",
     "ContinualTrainSettings",
     "DrawSettings",
     "Given",
+    "ImageInput",
     "ImageSettings",
     "Named",
     "Optimisation",

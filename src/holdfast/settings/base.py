@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, get_type_hints
 
 from holdfast.errors import did_you_mean
-from holdfast.settings.convert import FieldError, convert, from_json_text
+from holdfast.settings.convert import FieldError, at_home, convert, from_json_text
 
 Precision = Literal["auto", "fp32", "bf16"]
 types: Callable[[type], dict[str, Any]] = cache(get_type_hints)  # of each field of a class
@@ -51,6 +51,7 @@ def setting(
     high: float | None = None,
     free: bool = False,
     rank: bool = False,
+    place: bool = False,
 ) -> Any:
     """A field of a settings class.
 
@@ -61,8 +62,9 @@ def setting(
         low, high: the smallest and the largest number that is allowed.
         free: a run that goes on may change it, since nothing that is kept depends on it.
         rank: whether `--help` shows it among the options that matter first.
+        place: whether its text may name a file or a folder, so that `~` in it is the home folder.
     """
-    about = {"help": help, "low": low, "high": high, "free": free, "rank": rank}
+    about = {"help": help, "low": low, "high": high, "free": free, "rank": rank, "place": place}
     if factory is not None:
         return field(default_factory=factory, metadata=about)
     return field(default=default, metadata=about)
@@ -89,6 +91,7 @@ class Settings:
         for each in fields(self):
             value = over(default_of(each), getattr(self, each.name))
             value = convert(value, hints[each.name], each.name)
+            value = at_home(value) if each.metadata.get("place") else value
             object.__setattr__(self, each.name, value)
             check_limits(each, value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import types
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -117,9 +118,11 @@ def one_of(value: Any, hint: Any, where: str) -> Any:
 def as_list(value: Any, hint: Any, where: str) -> list[Any]:
     """A list, from anything that has elements, from text, or from one element."""
     [element] = get_args(hint)
-    if isinstance(value, str) and value.lstrip().startswith("["):
+    if hasattr(element, "is_one") and element.is_one(value):
+        value = [value]
+    elif isinstance(value, str) and value.lstrip().startswith("["):
         value = split_list(value, element)
-    elif isinstance(value, str) and hasattr(element, "from_value"):
+    elif isinstance(value, str) and hasattr(element, "known"):
         value = [part.strip() for part in value.split(",") if part.strip()]
     elif isinstance(value, str | os.PathLike | Real | Mapping):
         value = [value]
@@ -182,6 +185,19 @@ def truth_value(value: Any) -> bool | None:
 def text_of(value: Any) -> str | None:
     """Text, or none."""
     return str(value) if isinstance(value, str | Path) else None
+
+
+def at_home(value: Any) -> Any:
+    """Text that names places, or a list of such, with the home folder for each leading `~`.
+
+    A place begins where the text does, after a comma, and after `local-dir:` or `file:`.
+    """
+    if isinstance(value, list):
+        return [at_home(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    home = str(Path.home())
+    return re.sub(r"(^|,\s*|^local-dir:|^file:)~(?=[/\\,]|$)", lambda m: m[1] + home, value)
 
 
 def path_of(value: Any) -> Path | None:

@@ -90,6 +90,7 @@ class ReplaySettings(DrawSettings):
     base: str = setting(
         "imagenet",
         "Names that stand for pre-training: `imagenet` (1,000 classes), `pocket`, or a file.",
+        place=True,
     )
     template: str = setting("a photo of a {}.", "The prompt of those names.")
     folder: Given[Path | None, str] = setting(

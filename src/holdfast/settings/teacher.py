@@ -18,9 +18,13 @@ class TeacherSettings(Settings):
         "read from the variable OPENAI_API_KEY.",
         free=True,  # where it is to be found; which one it is, the run's inputs know
         rank=True,
+        place=True,
     )
     pretrained: str = setting(
-        "openai", "open_clip's tag for an architecture's weights, or a file of them.", free=True
+        "openai",
+        "open_clip's tag for an architecture's weights, or a file of them.",
+        free=True,
+        place=True,
     )
     model: str | None = setting(
         None, "Name of the model to ask a service for; none takes the only one it has.", free=True
@@ -60,8 +64,12 @@ class TeacherSettings(Settings):
 class ServeSettings(Settings):
     """Answer the OpenAI-compatible embeddings request, with text or image data, for one model."""
 
-    model: str = setting(help="open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.")
-    pretrained: str = setting("", "open_clip's tag for an architecture's weights.")
+    model: str = setting(
+        help="open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.", place=True
+    )
+    pretrained: str = setting(
+        "openai", "open_clip's tag for an architecture's weights.", place=True
+    )
     host: str = setting(
         "127.0.0.1",
         "Address to listen on; the default is reachable from this machine only. Elsewhere put a "

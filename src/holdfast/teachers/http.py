@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from holdfast.data.pictures import sendable
-from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
 from holdfast.settings import TeacherSettings
 from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, unit_rows
 
@@ -263,7 +263,7 @@ class HTTPTeacher:
 
     def _short(self, text: str) -> str:
         text = text.replace(self._key, "***") if self._key else text
-        return " ".join(text[:1000].split())[:200].rstrip(".")
+        return shortened(text[:1000])
 
 
 def plain(embedding: Any) -> Any:

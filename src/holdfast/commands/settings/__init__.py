@@ -4,21 +4,27 @@ from holdfast.commands.settings.continual import ContinualAddSettings, Continual
 from holdfast.commands.settings.distill import DistillSettings
 from holdfast.commands.settings.transfer import (
     DemoSettings,
-    EvaluateSettings,
     GenerateSettings,
+    TransferSettings,
+)
+from holdfast.commands.settings.use import (
+    CompareSettings,
+    EvaluateSettings,
+    LoadSettings,
     PredictSettings,
     ReportSettings,
-    TransferSettings,
 )
 from holdfast.settings import ServeSettings
 
 __all__ = [
+    "CompareSettings",
     "ContinualAddSettings",
     "ContinualRunSettings",
     "DemoSettings",
     "DistillSettings",
     "EvaluateSettings",
     "GenerateSettings",
+    "LoadSettings",
     "PredictSettings",
     "ReportSettings",
     "ServeSettings",

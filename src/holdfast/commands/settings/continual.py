@@ -44,11 +44,13 @@ class ContinualAddSettings(Settings):
         help="Folder of a model with its tasks so far, as this command writes it; or for the first "
         "task an open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.",
         free=True,  # the run's inputs know its weights
+        place=True,
     )
     task: Given[str, Path] = setting(
         help="Folder of the task, with train and, if there are, val and test, each of class "
         "folders or of images with captions; or a data set (`pocket:digits`).",
         rank=True,
+        place=True,
     )
     out: AnyPath = setting(
         Path("runs/task"),
@@ -61,15 +63,15 @@ class ContinualAddSettings(Settings):
         "a photo of a {}.",
         "Sentences with one `{}`, or a list's name: the first trains, all evaluate.",
     )
-    pretrained: str = setting("openai", PRETRAINED, free=True)
+    pretrained: str = setting("openai", PRETRAINED, free=True, place=True)
     method: AnyMethod = setting(factory=GIFT, help=METHOD, rank=True)
     anchors: AnyAnchors = setting(factory=list, help=ANCHORS, rank=True)
-    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True)
+    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     per_class: int | None = setting(
         None, "Images for each class and split of a data set that is drawn.", low=1
     )
     max_drop: float | None = setting(None, MAX_DROP, low=0, high=1, rank=True)
-    held_out: AnyWords = setting(factory=list, help=HELD_OUT)
+    held_out: AnyWords = setting(factory=list, help=HELD_OUT, place=True)
     replay: Given[ReplaySettings, Values] = setting(factory=ReplaySettings, help="Replayed images.")
     train: Given[ContinualTrainSettings, Values] = setting(
         factory=ContinualTrainSettings, help="The training."
@@ -94,13 +96,13 @@ class ContinualRunSettings(Settings):
         "`pocket-2`, two orders of the embedded world's tasks."
     )
     out: AnyPath = setting(Path("runs/stream"), "The run's folder.", free=True, rank=True)
-    model: str = setting("ViT-B-16", MODEL, free=True, rank=True)
-    pretrained: str = setting("openai", PRETRAINED, free=True)
+    model: str = setting("ViT-B-16", MODEL, free=True, rank=True, place=True)
+    pretrained: str = setting("openai", PRETRAINED, free=True, place=True)
     method: AnyMethod = setting(factory=GIFT, help=METHOD, rank=True)
     anchors: AnyAnchors = setting(factory=list, help=ANCHORS, rank=True)
-    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True)
+    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     max_drop: float | None = setting(None, MAX_DROP, low=0, high=1, rank=True, free=True)
-    held_out: AnyWords = setting(factory=list, help=HELD_OUT, free=True)
+    held_out: AnyWords = setting(factory=list, help=HELD_OUT, free=True, place=True)
     split: Literal["val", "test"] = setting(
         "test",
         "The split of every task to measure on: `val` for choices, `test` for the end.",

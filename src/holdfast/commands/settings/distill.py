@@ -62,6 +62,7 @@ class DistillSettings(TeacherSettings, DistillPlaces):
         "A timm model, `local-dir:FOLDER`, `hf-hub:ID`, `pocket` (a small ResNet) or `pocket-vit`; "
         "or `teacher`, the teacher's own image tower.",
         rank=True,
+        place=True,
     )
     student_weights: Literal["pretrained", "random"] = setting(
         "pretrained", "Pre-trained ones, or `random` for an untrained student."

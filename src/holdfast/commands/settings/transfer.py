@@ -1,8 +1,7 @@
-"""Settings of generate, transfer, evaluate, predict, report and demo."""
+"""Settings of generate, transfer and demo."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,6 @@ from holdfast.commands.settings.shared import (
     DEVICE,
     EVERY_CHOICE,
     GENERATOR,
-    IMAGES_AT_ONCE,
     METHOD,
     MODEL,
     NAMES,
@@ -36,18 +34,17 @@ from holdfast.settings import (
     Values,
     setting,
 )
-from holdfast.settings.training import WORKERS
 
 
 @dataclass(frozen=True)
 class GenerateSettings(Settings):
     """Class names -> prompts -> a folder of generated images with a manifest."""
 
-    names: AnyWords = setting(factory=list, help=NAMES)
+    names: AnyWords = setting(factory=list, help=NAMES, place=True)
     out: AnyPath = setting(
         Path("generated"), "Folder for the images; an interrupted run goes on where it stopped."
     )
-    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True)
+    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     prompts: Given[PromptSettings, Values] = setting(
         factory=PromptSettings, help="Prompts of the images."
     )
@@ -65,11 +62,11 @@ class GenerateSettings(Settings):
 class TransferSettings(Settings):
     """Class names -> generated images -> fine-tuned, ensembled, evaluated classifier (RegFT)."""
 
-    names: AnyWords = setting(factory=list, help=NAMES)
+    names: AnyWords = setting(factory=list, help=NAMES, place=True)
     out: AnyPath = setting(Path("runs/transfer"), "The run's folder.", free=True, rank=True)
-    model: str = setting("ViT-B-16", MODEL, rank=True)
-    pretrained: str = setting("openai", PRETRAINED, rank=True)
-    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True)
+    model: str = setting("ViT-B-16", MODEL, rank=True, place=True)
+    pretrained: str = setting("openai", PRETRAINED, rank=True, place=True)
+    generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     folder: Given[Path | None, str] = setting(
         None, "Training images to use instead of generating any (class folders).", rank=True
     )
@@ -100,46 +97,6 @@ class TransferSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_family(self.method, Family.TRANSFER)
-
-
-@dataclass(frozen=True)
-class EvaluateSettings(Settings):
-    """A classifier's folder and a folder of real images -> accuracy, calibration, confusion."""
-
-    classifier: AnyPath = setting(help="Folder of a classifier, or of a run.")
-    data: AnyPath = setting(
-        help="Folder of real images in class folders; labels are matched by name."
-    )
-    out: Given[Path | None, str] = setting(
-        None, "File for the scores (JSON); none prints them only."
-    )
-    batch_size: int = setting(128, IMAGES_AT_ONCE, low=1)
-    workers: int = setting(4, WORKERS, low=0)
-    device: str = setting("auto", DEVICE)
-
-
-@dataclass(frozen=True)
-class PredictSettings(Settings):
-    """A classifier's folder and images -> names and probabilities."""
-
-    classifier: AnyPath = setting(help="Folder of a classifier, or of a run.")
-    images: Given[list[Path], Sequence[Path | str] | Path | str] = setting(
-        help="Image files, or folders of them."
-    )
-    top: int = setting(1, "How many names to print for each image.", low=1)
-    batch_size: int = setting(32, IMAGES_AT_ONCE, low=1)
-    workers: int = setting(4, WORKERS, low=0)
-    device: str = setting("auto", DEVICE)
-
-
-@dataclass(frozen=True)
-class ReportSettings(Settings):
-    """Make the report of a run again from its result."""
-
-    run: AnyPath = setting(help="The run's folder.")
-    out: Given[Path | None, str] = setting(
-        None, "File for the page; none is report.html in the run's folder."
-    )
 
 
 @dataclass(frozen=True)
