@@ -12,13 +12,13 @@ from pathlib import Path
 from holdfast import names, task_history
 from holdfast.commands.settings import LoadSettings
 from holdfast.errors import UsageError, did_you_mean
+from holdfast.models.checkpoint import CONFIG
 from holdfast.models.classifier import (
     Classifier,
     holds_classifier,
     load_classifier,
     text_head,
 )
-from holdfast.models.checkpoint import CONFIG
 from holdfast.models.clip import load_clip
 from holdfast.names import ClassNames, comparable
 from holdfast.places import LOCAL
