@@ -35,6 +35,7 @@ def test_folders_and_files_of_models(here):
     assert absolute_model("local-dir:one") == f"local-dir:{here}/one"
     assert absolute_model("local-dir:~/x") == f"local-dir:{here}/one/x"
     assert absolute_model("file:answers") == f"file:{here}/answers"
+    assert absolute_model("timm/some.tag") == "hf-hub:timm/some.tag"
     for name in ("ViT-B-16", "hf-hub:owner/name", "pocket", "one", "local-dir:", "http://host/v1"):
         assert absolute_model(name) == name
 

@@ -1,5 +1,6 @@
 """Tiny, randomly initialised models in folders, so that tests run offline in seconds."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -224,6 +225,18 @@ def save_open_clip(folder: Path, model: torch.nn.Module, config: dict) -> Path:
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
     return folder
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def cached_on_hub(cache: Path, repository: str, folder: Path) -> Path:
+    """A folder as `repository` in a cache of the Hugging Face Hub, at COMMIT of its `main`."""
+    place = cache / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / COMMIT)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
+    return cache
 
 
 def embed(classifier, batches):

@@ -7,6 +7,8 @@ from pathlib import Path
 from holdfast import builtin
 
 LOCAL = "local-dir:"  # how open_clip and timm spell a folder
+HUB = "hf-hub:"  # and a model on the Hugging Face Hub
+TIMM = "timm/"  # whose owner there most of both libraries' weights have
 FILE = "file:"  # how a teacher's file of embeddings is spelt
 
 
@@ -23,8 +25,10 @@ def absolute_file(name: str) -> str:
 def absolute_model(name: str) -> str:
     """A model or a teacher: the folder or file after `local-dir:` or `file:`, absolute.
 
-    name: as users give it; one of another kind stays as it is.
+    name: as users give it; `timm/NAME` is of the hub, and one of another kind stays as it is.
     """
+    if name.startswith(TIMM):
+        return f"{HUB}{name}"
     for prefix in (LOCAL, FILE):
         place = name.removeprefix(prefix)
         if place and place != name:

@@ -7,12 +7,11 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from tests.tiny import COMMIT, cached_on_hub
 
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.generation import pipeline
 from holdfast.settings import ImageSettings
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_flaws():
@@ -75,10 +74,7 @@ def test_a_folder_without_a_pipeline(tmp_path):
 @pytest.fixture
 def hub(tmp_path, monkeypatch, diffusion):
     """A hub cache that holds the tiny pipeline as owner/tiny, at one commit of `main`."""
-    repository = tmp_path / "models--owner--tiny"
-    shutil.copytree(diffusion, repository / "snapshots" / COMMIT)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(COMMIT)
+    cached_on_hub(tmp_path, "owner/tiny", diffusion)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     return tmp_path
 

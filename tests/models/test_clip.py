@@ -3,8 +3,10 @@ import shutil
 import subprocess
 import sys
 
+import huggingface_hub.constants
 import pytest
 import torch
+from tests.tiny import cached_on_hub
 
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.models.clip import load_clip, try_text
@@ -60,6 +62,30 @@ def test_folders_that_hold_no_model(tmp_path, clip_folder):
     weights.unlink()
     with pytest.raises(HoldfastError, match="could not be loaded"):
         load_clip(f"local-dir:{broken}")
+
+
+@pytest.mark.parametrize("name", ["hf-hub:timm/tiny", "timm/tiny", "hf-hub:owner/tiny"])
+def test_models_of_the_hub(name, tmp_path, clip_folder, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    cached_on_hub(tmp_path, name.removeprefix("hf-hub:"), clip_folder)
+    clip, local = (load_clip(each, device="cpu") for each in (name, f"local-dir:{clip_folder}"))
+    assert clip.name == name and clip.config == local.config
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(clip.visual(images), local.visual(images))
+    clip.save(tmp_path / "saved")
+    assert load_clip(f"local-dir:{tmp_path / 'saved'}", device="cpu").config == local.config
+
+
+def test_a_name_with_an_owner_is_asked_for_with_its_prefix(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"no folder 'laion/some'.*did you mean hf-hub:laion/some"):
+        load_clip("laion/some")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "animals").mkdir(parents=True)
+    with pytest.raises(UsageError, match="runs/animals is a path; write local-dir:runs/animals"):
+        load_clip("runs/animals")
+    with pytest.raises(UsageError, match=r"no folder 'ViT-B/15'.*did you mean ViT-B-16"):
+        load_clip("ViT-B/15")
 
 
 def test_quickgelu_follows_the_weights(tmp_path, clip_folder):

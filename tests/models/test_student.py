@@ -1,10 +1,11 @@
 import shutil
 
+import huggingface_hub.constants
 import pytest
 import timm
 import torch
 from PIL import Image
-from tests.tiny import framed, student_folder
+from tests.tiny import cached_on_hub, framed, student_folder
 from torch import nn
 
 from holdfast import pocket
@@ -164,10 +165,23 @@ def test_unknown_students_get_near_matches(tmp_path):
         load_student("cspresnet50d", 8)
     with pytest.raises(UsageError, match="did you mean local-dir:"):
         load_student(str(tmp_path), 8)
+    with pytest.raises(UsageError, match=r"did you mean hf-hub:owner/name\?"):
+        load_student("owner/name", 8)
     with pytest.raises(UsageError, match="is no timm folder"):
         load_student(f"local-dir:{tmp_path}", 8)
     with pytest.raises(UsageError, match="names nothing"):
         load_student("hf-hub:", 8)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:timm/small", "timm/small", "hf-hub:owner/small"])
+def test_students_of_the_hub(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    cached_on_hub(tmp_path, name.removeprefix("hf-hub:"), pocket.path("student"))
+    tower, local = load_student(name, 8, device="cpu"), load_student(POCKET, 8, device="cpu")
+    assert tower.name == name
+    images = images_for(tower)
+    with torch.no_grad():
+        assert torch.equal(tower.visual(images), local.visual(images))
 
 
 def test_weights_that_cannot_be_fetched_get_the_command_that_fetches_them(tmp_path):

@@ -242,7 +242,11 @@ def check_no_path(name: str) -> None:
     if open_clip.get_model_config(name.replace("/", "-")) is None and Path(name).name != name:
         if Path(name).exists():
             raise UsageError(f"{name} is a path; write local-dir:{name} for an open_clip folder.")
-        raise UsageError(f"There is no folder {name!r}, and open_clip knows no model of that name.")
+        hint = did_you_mean(name.replace("/", "-"), open_clip.list_models())
+        hint = hint or f" (did you mean hf-hub:{name}?)" * (name.count("/") == 1)
+        raise UsageError(
+            f"There is no folder {name!r}, and open_clip knows no model of that name{hint}."
+        )
 
 
 def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, Any]:

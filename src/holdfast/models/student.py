@@ -178,6 +178,8 @@ def check_student(name: str, pretrained: bool) -> None:
         hint = did_you_mean(name, timm.list_models())
         if Path(name).is_dir():
             hint = f" (did you mean local-dir:{name}?)"
+        elif name.count("/") == 1:
+            hint = f" (did you mean hf-hub:{name}?)"
         raise UsageError(
             f"timm knows no model {name!r}{hint}; give one of its names, local-dir:FOLDER, "
             "hf-hub:ID, `pocket`, or `teacher` for the teacher's own image tower."
