@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.files import read_json, read_plain_text, write_json
+from holdfast.published import published_names
 
 T = TypeVar("T")
 
@@ -133,11 +134,13 @@ def from_folders(folders: Iterable[str]) -> ClassNames:
 
 
 def from_arguments(arguments: Sequence[str]) -> ClassNames:
-    """Classes from `arguments`: names, or one file, `.txt` (a name a line) or `.json`.
+    """Classes from `arguments`: names, one file, `.txt` (a name a line) or `.json`, or a data set's.
 
-    Raises UsageError for a file that does not exist and for names that cannot be used.
+    Raises UsageError for a file or a list that does not exist and for names that cannot be used.
     """
     if len(arguments) == 1:
+        if (known := published_names(arguments[0])) is not None:
+            return _from_mapping(known)
         path = Path(arguments[0])
         if path.suffix.lower() in (".txt", ".json"):
             if not path.is_file():

@@ -17,6 +17,7 @@ from holdfast.files import derive_seed
 from holdfast.generation import generate_images
 from holdfast.generation.pipeline import find_pipelines
 from holdfast.prompts import expand_templates, imagenet_names
+from holdfast.published import published_names
 from holdfast.results import ReplayInfo, ReplaySample, SourceCoverage
 from holdfast.settings import ReplaySettings
 from holdfast.task_history import TaskHistory
@@ -60,9 +61,11 @@ class ReplayImages:
 
 
 def base_names(given: str) -> tuple[str, ...]:
-    """ImageNet's names, those of a built-in world, or the names of a file. Raises UsageError."""
+    """Names of ImageNet, a built-in world, a data set (`names:…`) or a file. Raises UsageError."""
     if given == "imagenet":
         return tuple(imagenet_names())
+    if (listed := published_names(given)) is not None:
+        return tuple(listed.values())
     known = builtin.class_names(given)
     if known is None and not Path(given).is_file():
         raise UsageError(f"The names {given!r} are no file; give one, or `imagenet` or `pocket`.")
@@ -118,6 +121,7 @@ def replay_images(
         what = [draw.prompts, draw.counts, [str(s) for s in find_pipelines(generator)], seed]
         what += [settings.guidance, settings.steps, settings.size, settings.precision]
         what += ["safety checker"] if settings.safety_checker else []
+        what += [settings.resize] if settings.resize else []
         folder = settings.cache / hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
     manifest = generate_images(
         names.from_names(draw.prompts),

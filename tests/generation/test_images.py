@@ -8,8 +8,9 @@ from PIL import Image
 
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import LOCK, derive_seed, read_lines
+from holdfast.files import LOCK, derive_seed, read_json, read_lines, write_json
 from holdfast.generation import generate_images, pipeline
+from holdfast.generation.manifest import SETTINGS
 from holdfast.names import from_names
 from holdfast.settings import ImageSettings
 
@@ -299,3 +300,27 @@ def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path,
     with pytest.raises(HoldfastError, match="No space left on device"):
         draw(tmp_path, diffusion)
     assert hashes(draw(tmp_path, diffusion)) == hashes(whole)
+
+
+def test_pictures_can_be_stored_at_the_models_size(whole, diffusion, tmp_path):
+    """As RegFT's code stores them: drawn at the pipeline's own size, then resized."""
+    small = draw(tmp_path / "out", diffusion, per_class=1, resize=16)
+    for record, path in zip(small.records, small.paths, strict=True):
+        drawn = next(
+            p for r, p in zip(whole.records, whole.paths, strict=True) if r.seed == record.seed
+        )
+        with Image.open(path) as stored, Image.open(drawn) as full:
+            assert stored.size == (record.width, record.height) == (16, 16)
+            expected = full.resize((16, 16), Image.Resampling.BICUBIC)
+            assert np.abs(np.int32(stored) - np.int32(expected)).max() <= 2, "up to rounding"
+    # A folder holds pictures of one size, those of earlier versions too, which say nothing of it.
+    with pytest.raises(UsageError, match="resize 16, now None"):
+        draw(tmp_path / "out", diffusion, per_class=1)
+    settings = whole.folder / SETTINGS
+    known = read_json(settings)
+    try:
+        write_json(settings, {key: value for key, value in known.items() if key != "resize"})
+        with pytest.raises(UsageError, match="resize None, now 16"):
+            draw(whole.folder, diffusion, resize=16)
+    finally:
+        write_json(settings, known)

@@ -155,10 +155,10 @@ def with_lasting_paths(plan: TransferPlan) -> TransferPlan:
         return replace(prompts, descriptions=absolute(prompts.descriptions))
 
     settings, replay = plan.settings, plan.settings.replay
-    # Ids of a names file cannot be spelt out; then the file itself is named.
+    # Ids of a names file cannot be spelt out; then the file, or the list, itself is named.
     spelt = list(plan.classes.names)
     if names.from_names(spelt) != plan.classes:
-        spelt = [str(Path(settings.names[0]).absolute())]
+        spelt = [absolute_file(settings.names[0])]
     settings = replace(
         settings,
         names=spelt,

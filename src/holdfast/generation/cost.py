@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from holdfast.generation.images import Job, encode_png
+from holdfast.generation.images import Job, as_stored, encode_png
 from holdfast.names import ClassNames
 from holdfast.settings import DrawSettings
 
@@ -75,6 +75,6 @@ def estimate(
                 start = time.perf_counter()
                 picture = pipe.draw([job.prompt(place)], [job.image_seed(place, 0)], settings)[0]
                 elapsed = time.perf_counter() - start
-                sizes.append(len(encode_png(picture)))
+                sizes.append(len(encode_png(as_stored(picture, settings.resize))))
             seconds.append(elapsed)
     return Estimate(sum(counts), sum(seconds) / len(seconds), sum(sizes) / len(sizes))

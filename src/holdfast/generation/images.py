@@ -32,6 +32,7 @@ from holdfast.settings import DrawSettings
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
     from holdfast.generation.pipeline import Pipeline
 
@@ -180,6 +181,7 @@ def _must_match(job: Job, generators: list[str], precision: str) -> dict[str, An
         "guidance": job.settings.guidance,
         "steps": job.settings.steps,
         "size": job.settings.size,
+        "resize": job.settings.resize,
         "precision": precision,
         "safety_checker": job.settings.safety_checker,
         "classes": job.classes.to_json(),
@@ -191,8 +193,8 @@ def _prepare(out: Path, job: Job, fixed: dict[str, Any]) -> set[Place]:
     """Make `out` ready to draw into; the places of images that are there and whole."""
     path = out / SETTINGS
     if path.exists():
-        earlier = files.read_json(path)
-        # A key that an earlier version did not write says nothing.
+        # Earlier versions stored pictures as drawn. Other keys that they did not write say nothing.
+        earlier = {"resize": None, **files.read_json(path)}
         changed = [key for key, value in fixed.items() if earlier.get(key, value) != value]
         if changed:
             raise UsageError(
@@ -294,7 +296,8 @@ def _save(
 ) -> None:
     """Write the image, then its line: a kill in between leaves a file that is drawn over."""
     label, index = place
-    png = encode_png(picture)
+    stored = as_stored(picture, job.settings.resize)
+    png = encode_png(stored)
     record = GeneratedImage(
         class_id=job.classes.ids[label],
         name=job.classes.names[label],
@@ -307,8 +310,8 @@ def _save(
         scheduler=pipe.scheduler,
         guidance=job.settings.guidance,
         steps=job.settings.steps,
-        width=picture.shape[1],
-        height=picture.shape[0],
+        width=stored.width,
+        height=stored.height,
         precision=precision,
         sha256=hashlib.sha256(png).hexdigest(),
     )
@@ -318,10 +321,16 @@ def _save(
         files.append_lines(out / MANIFEST, [record.to_json()])
 
 
-def encode_png(picture: np.ndarray) -> bytes:
-    """PNG file of a picture (height, width, 3) in 0..1."""
+def as_stored(picture: np.ndarray, resize: int | None) -> Image.Image:
+    """A drawn `picture` (height, width, 3) in 0..1; resize: to so many pixels a side, none as is."""
     from PIL import Image
 
+    drawn = Image.fromarray((picture.clip(0, 1) * 255).round().astype("uint8"))
+    return drawn.resize((resize, resize), Image.Resampling.BICUBIC) if resize else drawn
+
+
+def encode_png(picture: Image.Image) -> bytes:
+    """The PNG file of a `picture`."""
     buffer = io.BytesIO()
-    Image.fromarray((picture.clip(0, 1) * 255).round().astype("uint8")).save(buffer, "PNG")
+    picture.save(buffer, "PNG")
     return buffer.getvalue()

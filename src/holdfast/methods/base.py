@@ -104,7 +104,7 @@ class Method(Named):
         }
 
     def keeps(self, phase: Phase) -> Literal["settings", "best"]:
-        """What is kept of a phase: as the settings say, or the weights that validate best."""
+        """What is kept of a `phase`: as the settings say, or the weights that validate best."""
         return "settings"
 
     def candidates(self) -> list[Self]:

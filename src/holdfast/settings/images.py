@@ -47,6 +47,12 @@ class DrawSettings(Settings):
     size: int | None = setting(
         None, "Side of the images in pixels; none is the pipeline's own size.", low=8
     )
+    resize: int | None = setting(
+        None,
+        "Side in pixels that drawn pictures are resized to before they are stored (bicubic), such "
+        "as the model's own input size; none stores them as drawn.",
+        low=8,
+    )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = setting(
         "auto", "`fp16` or `bf16` on a GPU, `fp32` anywhere; `auto` picks fp16 on a GPU."
     )
@@ -89,7 +95,8 @@ class ReplaySettings(DrawSettings):
     )
     base: str = setting(
         "imagenet",
-        "Names that stand for pre-training: `imagenet` (1,000 classes), `pocket`, or a file.",
+        "Names that stand for pre-training: `imagenet` (1,000 classes), `pocket`, a data set's "
+        "(`names:cifar100`, ...), or a file.",
         place=True,
     )
     template: str = setting("a photo of a {}.", "The prompt of those names.")

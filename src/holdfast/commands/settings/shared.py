@@ -13,7 +13,10 @@ AnyMethod = Given[Method, str | type[Method] | Values]
 AnyAnchors = Given[list[Anchor], str | Sequence[Anchor | str | Values]]
 
 SEED: dict[str, Any] = {"low": 0, "high": 2**63 - 1}
-NAMES = 'Class names, or one file: a text file with a name a line, or JSON {"folder": "name"}.'
+NAMES = (
+    'Class names, or one file: a text file with a name a line, or JSON {"folder": "name"}; or a '
+    "data set's, as the papers have them: names:cifar100, names:eurosat, ..."
+)
 MODEL = "open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`."
 PRETRAINED = (
     "open_clip's tag for its weights, or a file of them; empty for a model that carries its own."
