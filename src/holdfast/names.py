@@ -134,7 +134,7 @@ def from_folders(folders: Iterable[str]) -> ClassNames:
 
 
 def from_arguments(arguments: Sequence[str]) -> ClassNames:
-    """Classes from `arguments`: names, one file, `.txt` (a name a line) or `.json`, or a data set's.
+    """Classes from `arguments`: names, a file of them (`.txt`, `.json`), or a data set's.
 
     Raises UsageError for a file or a list that does not exist and for names that cannot be used.
     """

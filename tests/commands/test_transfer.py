@@ -80,6 +80,38 @@ def test_from_names_to_a_verdict(options, pictures, tmp_path, capsys):
     assert all(float(line[2]) >= float(line[4]) for line in lines)
 
 
+def test_the_papers_recipe_takes_the_template_for_images_and_descriptions_for_the_head(
+    options, tmp_path
+):
+    """`docs/transfer.md` has it for full-size models; pictures are stored at the model's size."""
+    described = tmp_path / "cupl.json"
+    described.write_text(json.dumps({name: [f"{name} is round.", f"a {name}"] for name in WORDS}))
+    recipe = [
+        *("--prompts.templates", "a photo of a {}.", "--head_prompts.descriptions", described),
+        *("--images.size", "32", "--images.resize", "16", "--images.per_class", "2"),
+        *("--train.batch_statistics", "learn", "--train.precision", "fp32", "--alpha", "0.5"),
+    ]
+    run = tmp_path / "run"
+    assert transfer(options, *recipe, "--out", run) == 0
+    lines = (run / "generated" / "manifest.jsonl").read_text().splitlines()
+    drawn = [json.loads(line) for line in lines]
+    assert {d["prompt"] for d in drawn} == {f"a photo of a {name}." for name in WORDS}
+    assert {(d["width"], d["height"]) for d in drawn} == {(16, 16)}
+    head = json.loads((run / "prompts.json").read_text())
+    assert head == [[f"{name} is round.", f"a {name}"] for name in WORDS]
+
+
+def test_names_of_a_papers_data_set_keep_their_folders(options, tmp_path):
+    run = tmp_path / "run"
+    few = ["--images.per_class", "1", "--train.epochs", "1", "--images.steps", "1"]
+    assert main(["transfer", "names:eurosat", *options, *few, "--out", str(run)]) == 0
+    assert json.loads((run / "settings.json").read_text())["names"] == ["names:eurosat"]
+    names = json.loads((run / "model" / "classes.json").read_text())
+    assert names["SeaLake"] == "lake or sea" and len(names) == 10
+    again = ["transfer", "--config", str(run / "settings.json"), "--out", str(run)]
+    assert main(again) == 0
+
+
 def test_the_settings_file_reproduces_the_run(options, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     assert transfer(options, "--out", first) == 0

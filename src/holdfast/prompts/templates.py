@@ -17,8 +17,8 @@ def with_articles(*templates: str) -> tuple[str, ...]:
     return tuple(each.replace("ART", article) for article in ARTICLES for each in templates)
 
 
-# The templates that CLIP's authors published for each data set (data/prompts.md of their code). Some
-# follow the papers instead: cars begin with the template that RegFT, ZSCL and GIFT use, actions have
+# The templates that CLIP's authors published for each data set (data/prompts.md of their code).
+# Some follow the papers: cars begin with the template that RegFT, ZSCL and GIFT use, actions have
 # RegFT's alone, and food-mtil is how ZSCL and GIFT write that of food.
 DATASET_TEMPLATES: dict[str, tuple[str, ...]] = {
     "actions": ("a photo of a person doing {}.",),
