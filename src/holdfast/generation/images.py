@@ -322,7 +322,7 @@ def _save(
 
 
 def as_stored(picture: np.ndarray, resize: int | None) -> Image.Image:
-    """A drawn `picture` (height, width, 3) in 0..1; resize: to so many pixels a side, none as is."""
+    """A drawn `picture` (height, width, 3) in 0..1; resize: to so many pixels a side, or none."""
     from PIL import Image
 
     drawn = Image.fromarray((picture.clip(0, 1) * 255).round().astype("uint8"))
