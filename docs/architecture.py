@@ -17,8 +17,8 @@ SOURCE = ROOT / "src" / "holdfast"
 FLOW = tuple(
     """
     errors files yaml_files progress signals settings lazy device tensor_files losses weights swad
-    averaging results metrics stages report runs published names prompts builtin places generation data models
-    task_history teachers anchors methods evaluation learners replay train memory experiment
+    averaging results metrics stages report runs published names prompts builtin places generation
+    data models task_history teachers anchors methods evaluation learners replay train memory experiment
     pocket commands cli
     """.split()
 )
