@@ -1,6 +1,8 @@
 import logging
 import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -255,3 +257,19 @@ def test_a_replayed_batch_goes_with_each_batch_of_the_task(data):
 def test_what_a_batch_may_lack():
     batch = Batch(torch.zeros(1, 3, 2, 2), torch.zeros(1), torch.zeros(1))
     assert (batch.teacher_images, batch.teacher_text, batch.replay) == (None, None, None)
+
+
+def test_a_script_without_a_guard_runs_once_where_processes_are_spawned(pictures, tmp_path):
+    """As on macOS and Windows; each worker would begin with the script, and start workers."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, sys; multiprocessing.set_start_method('spawn')\n"
+        "print('begun', flush=True)\n"
+        "from pathlib import Path; from torchvision.transforms import ToTensor\n"
+        "from holdfast.data.batches import sequential_batches\n"
+        "from holdfast.data.folders import scan\n"
+        f"batches = sequential_batches(scan(Path({str(pictures)!r})), ToTensor(), 15, workers=1)\n"
+        "print(sum(len(batch.labels) for batch in batches), __file__ == sys.argv[0])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["begun", "30 True"], done.stderr

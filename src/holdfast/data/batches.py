@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -269,16 +271,33 @@ def _load(
     # The items are whole batches already: batch_size=None hands them over as they are. With a
     # generator of its own the loader draws nothing from the one that training uses.
     own = torch.Generator()
-    return iter(
-        DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=steps,
-            num_workers=min(workers, os.cpu_count() or 1),
-            generator=own,
-            pin_memory=torch.cuda.is_available(),
-        )
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=steps,
+        num_workers=min(workers, os.cpu_count() or 1),
+        generator=own,
+        pin_memory=torch.cuda.is_available(),
     )
+    with script_hidden():  # it starts all workers
+        return iter(loader)
+
+
+@contextmanager
+def script_hidden() -> Iterator[None]:
+    """Processes that are spawned inside the block do not run the user's script again.
+
+    macOS and Windows spawn them, and each would begin with the script, which would call us anew.
+    Workers need nothing of it: what they do is in this package.
+    """
+    script = sys.modules["__main__"]
+    known = {name: vars(script)[name] for name in ("__file__", "__spec__") if name in vars(script)}
+    script.__spec__ = None
+    vars(script).pop("__file__", None)
+    try:
+        yield
+    finally:
+        vars(script).update(known)
 
 
 def _collate(
