@@ -98,9 +98,21 @@ def test_each_option_is_on_the_page_with_its_help_and_default(name):
         assert word.upper() in text
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_ten_options_at_most_matter_first(name):
+    command = COMMANDS[name]
+    first = [option.name for option in options_of(command.kind) if command.ranks(option)]
+    assert {word.rstrip(".") for word in command.words} <= set(first) and len(first) <= 10
+    assert set(command.first) <= set(first)
+    section = read(name, "--help").text.split("What matters first:")[1].split("\n\n")[0]
+    assert [line.split()[0] for line in section.splitlines() if line.startswith("  --")] == [
+        f"--{option}" for option in first
+    ]
+
+
 def test_options_that_matter_come_first():
     text = read("transfer", "--help").text
-    order = ("Example:", "--names", "--method NAME", "--train.epochs", "RegFT, arXiv", "--seed")
+    order = ("Example:", "--names", "--method NAME", "--train.epochs", "--seed", "RegFT, arXiv")
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     assert text.count("--train.epochs") == 1
@@ -116,7 +128,7 @@ def test_the_page_of_each_method_has_its_title_paper_and_settings(family):
         own = [o for o in options_of(COMMANDS[name].kind, kind()) if o.name.startswith("method.")]
         for option in own:
             assert option.group is not None or f"--{option.name} " in text
-        if any(o.group is None and not o.field.metadata["rank"] for o in own):
+        if any(o.group is None for o in own):
             assert f"{kind.title}{', ' + kind.paper if kind.paper else ''} (--method" in text
 
 

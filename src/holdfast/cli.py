@@ -32,6 +32,7 @@ COMMANDS = {
         "holdfast generate cat dog --out pets --images.per_class 8",
         "generate:generate",
         cli_output.show_generated,
+        first=("images.per_class",),
     ),
     "transfer": Command(
         settings.TransferSettings,
@@ -41,6 +42,7 @@ COMMANDS = {
         "transfer:transfer",
         cli_output.show_transfer,
         Family.TRANSFER,
+        ("images.per_class", "train.epochs"),
     ),
     "distill": Command(
         settings.DistillSettings,
@@ -83,6 +85,7 @@ COMMANDS = {
         "continual_run:run_stream",
         cli_output.show_stream,
         Family.CONTINUAL,
+        ("replay.images", "train.steps", "train.learning_rate"),
     ),
     "continual add": Command(
         settings.ContinualAddSettings,
@@ -92,6 +95,7 @@ COMMANDS = {
         "continual_add:add",
         cli_output.show_added,
         Family.CONTINUAL,
+        ("replay.images", "train.steps", "train.learning_rate"),
     ),
     "report": Command(
         settings.ReportSettings,

@@ -23,7 +23,8 @@ class Command:
 
     kind: its settings. words: the fields that the words after it fill, in order; a last one that
     ends in `...` takes all that are left. family: of its methods. where: the module and function
-    that carry it out. show: prints what that returns.
+    that carry it out. show: prints what that returns. first: fields of groups that are among the
+    options that matter first.
     """
 
     kind: type[Settings]
@@ -33,6 +34,13 @@ class Command:
     where: str
     show: Callable[..., None]
     family: Family | None = None
+    first: tuple[str, ...] = ()
+
+    def ranks(self, option: Option) -> bool:
+        """Whether an option is among those that matter first."""
+        word = option.name in (word.rstrip(".") for word in self.words)
+        own = "." not in option.name and bool(option.field.metadata.get("rank"))
+        return word or own or option.name in self.first
 
     @property
     def usage(self) -> str:
@@ -154,10 +162,9 @@ def build(name: str, command: Command, options: Sequence[Option]) -> Parser:
         add_help=False,
         argument_default=argparse.SUPPRESS,
     )
-    words = [word.rstrip(".") for word in command.words]
     sections: dict[str, list[Option]] = {"What matters first": []}
     for option in options:
-        if option.name in words or option.field.metadata.get("rank"):
+        if command.ranks(option):
             sections["What matters first"].append(option)
         else:
             sections.setdefault(heading(option, options), []).append(option)

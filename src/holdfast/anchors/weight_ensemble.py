@@ -42,7 +42,6 @@ class WeightEnsemble(Anchor):
         low=0,
         high=1,
         free=True,
-        rank=True,
     )
     merge: Literal["linear", "fisher"] = setting(
         "linear", "Interpolate the weights, or weigh each by its Fisher information.", free=True

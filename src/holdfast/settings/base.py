@@ -61,7 +61,8 @@ def setting(
         factory: makes the default where that is a group of settings or a list.
         low, high: the smallest and the largest number that is allowed.
         free: a run that goes on may change it, since nothing that is kept depends on it.
-        rank: whether `--help` shows it among the options that matter first.
+        rank: whether `--help` of the command that it belongs to shows it among the options that
+            matter first; of fields in groups each command says that itself.
         place: whether its text may name a file or a folder, so that `~` in it is the home folder.
     """
     about = {"help": help, "low": low, "high": high, "free": free, "rank": rank, "place": place}

@@ -74,7 +74,7 @@ class DrawSettings(Settings):
 class ImageSettings(DrawSettings):
     """How class names become images (RegFT: 64 a class)."""
 
-    per_class: int = setting(64, "Images for each class.", low=1, rank=True)
+    per_class: int = setting(64, "Images for each class.", low=1)
     clip_filter: float = setting(
         0.0,
         "Share of each class's images to drop, lowest zero-shot agreement first.",
@@ -87,7 +87,7 @@ class ImageSettings(DrawSettings):
 class ReplaySettings(DrawSettings):
     """Images that stand for what the model knows (GIFT: 1,000 a task)."""
 
-    images: int = setting(1000, "How many for each task; 0 replays nothing.", low=0, rank=True)
+    images: int = setting(1000, "How many for each task; 0 replays nothing.", low=0)
     sampling: Literal["uniform", "balanced"] = setting(
         "uniform",
         "`uniform` draws their names from pre-training and all earlier tasks alike, as the paper "

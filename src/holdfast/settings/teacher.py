@@ -68,14 +68,20 @@ class ServeSettings(Settings):
         help="open_clip architecture, `local-dir:PATH`, `hf-hub:ID`, or `pocket`.", place=True
     )
     pretrained: str = setting(
-        "openai", "open_clip's tag for an architecture's weights.", place=True
+        "openai",
+        "open_clip's tag for an architecture's weights, or a file of them.",
+        rank=True,
+        place=True,
     )
     host: str = setting(
         "127.0.0.1",
         "Address to listen on; the default is reachable from this machine only. Elsewhere put a "
         "secret into the variable HOLDFAST_API_KEY, which each client must then show.",
+        rank=True,
     )
-    port: int = setting(7997, "Port to listen on; 0 takes a free one.", low=0, high=65535)
+    port: int = setting(
+        7997, "Port to listen on; 0 takes a free one.", low=0, high=65535, rank=True
+    )
     max_inputs: int = setting(256, "Images or texts that one request may hold.", low=1)
     max_request_mb: float = setting(
         64.0, "Size that one request may have, in megabytes.", low=0.001, high=4096

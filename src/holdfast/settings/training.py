@@ -22,7 +22,7 @@ class Optimisation(Settings):
     # batches of 512, FLYP and GIFT at 1e-5; Adam's square-root rule brings 3e-5 at a batch of 512
     # to 1.5e-5 at our 128.
     learning_rate: float = setting(
-        1e-5, "Peak of the schedule; the default suits real CLIP checkpoints.", low=0, rank=True
+        1e-5, "Peak of the schedule; the default suits real CLIP checkpoints.", low=0
     )
     weight_decay: float = setting(
         0.1, "Decoupled weight decay, on every parameter as in the papers' code.", low=0
@@ -48,7 +48,7 @@ class Optimisation(Settings):
 class TrainSettings(Optimisation):
     """Fine-tuning on generated images (RegFT; values of its public code)."""
 
-    epochs: int = setting(10, "Passes over the images.", low=1, rank=True)
+    epochs: int = setting(10, "Passes over the images.", low=1)
     batch_size: int = setting(128, "Images a step.", low=1)
     label_smoothing: float = setting(0.0, "Of the cross-entropy.", low=0, high=0.99)
     trainable: Literal["all", "head"] = setting("all", "Image tower and head, or the head alone.")
@@ -139,7 +139,7 @@ class ContinualTrainSettings(Optimisation):
         0.0,
         "Largest gradient norm; 0 leaves gradients as they are, as in the paper.",
     )
-    steps: int = setting(1000, "Optimiser steps a task takes.", low=1, rank=True)
+    steps: int = setting(1000, "Optimiser steps a task takes.", low=1)
     batch_size: int = setting(64, "Images of the task a step.", low=1)
     replay_batch_size: int = setting(64, "Replayed images a step.", low=1)
     label_smoothing: float = setting(0.2, "Of the task's cross-entropy.", low=0, high=0.99)

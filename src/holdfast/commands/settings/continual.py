@@ -65,7 +65,7 @@ class ContinualAddSettings(Settings):
     )
     pretrained: str = setting("openai", PRETRAINED, free=True, place=True)
     method: AnyMethod = setting(factory=GIFT, help=METHOD, rank=True)
-    anchors: AnyAnchors = setting(factory=list, help=ANCHORS, rank=True)
+    anchors: AnyAnchors = setting(factory=list, help=ANCHORS)
     generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     per_class: int | None = setting(
         None, "Images for each class and split of a data set that is drawn.", low=1
@@ -99,7 +99,7 @@ class ContinualRunSettings(Settings):
     model: str = setting("ViT-B-16", MODEL, free=True, rank=True, place=True)
     pretrained: str = setting("openai", PRETRAINED, free=True, place=True)
     method: AnyMethod = setting(factory=GIFT, help=METHOD, rank=True)
-    anchors: AnyAnchors = setting(factory=list, help=ANCHORS, rank=True)
+    anchors: AnyAnchors = setting(factory=list, help=ANCHORS)
     generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     max_drop: float | None = setting(None, MAX_DROP, low=0, high=1, rank=True, free=True)
     held_out: AnyWords = setting(factory=list, help=HELD_OUT, free=True, place=True)

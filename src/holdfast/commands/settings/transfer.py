@@ -42,7 +42,9 @@ class GenerateSettings(Settings):
 
     names: AnyWords = setting(factory=list, help=NAMES, place=True)
     out: AnyPath = setting(
-        Path("generated"), "Folder for the images; an interrupted run goes on where it stopped."
+        Path("generated"),
+        "Folder for the images; an interrupted run goes on where it stopped.",
+        rank=True,
     )
     generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     prompts: Given[PromptSettings, Values] = setting(
@@ -54,7 +56,7 @@ class GenerateSettings(Settings):
     seed: int = setting(0, EVERY_CHOICE, **SEED)
     device: str = setting("auto", DEVICE, free=True)
     dry_run: bool = setting(
-        False, "Draw two images, print time and disk for the rest, and stop.", free=True
+        False, "Draw two images, print time and disk for the rest, and stop.", free=True, rank=True
     )
 
 
@@ -65,7 +67,7 @@ class TransferSettings(Settings):
     names: AnyWords = setting(factory=list, help=NAMES, place=True)
     out: AnyPath = setting(Path("runs/transfer"), "The run's folder.", free=True, rank=True)
     model: str = setting("ViT-B-16", MODEL, rank=True, place=True)
-    pretrained: str = setting("openai", PRETRAINED, rank=True, place=True)
+    pretrained: str = setting("openai", PRETRAINED, place=True)
     generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     folder: Given[Path | None, str] = setting(
         None, "Training images to use instead of generating any (class folders).", rank=True
@@ -74,7 +76,7 @@ class TransferSettings(Settings):
         None, "Folder of real images (class folders) to report on.", free=True, rank=True
     )
     method: AnyMethod = setting(factory=RegFT, help=METHOD, rank=True)
-    anchors: AnyAnchors = setting(factory=list, help=ANCHORS, rank=True)
+    anchors: AnyAnchors = setting(factory=list, help=ANCHORS)
     prompts: Given[PromptSettings, Values] = setting(
         factory=PromptSettings, help="Prompts of the images."
     )
@@ -112,6 +114,7 @@ class DemoSettings(Settings):
         None,
         "Folder for the run and its data; none is runs/demo, with the method's name for the other "
         "two.",
+        rank=True,
     )
     seed: int = setting(0, EVERY_CHOICE, **SEED)
     device: str = setting("auto", DEVICE)

@@ -139,7 +139,7 @@ class ReportSettings(Settings):
 
     run: AnyPath = setting(help="The run's folder.")
     out: Given[Path | None, str] = setting(
-        None, "File for the page; none is report.html in the run's folder."
+        None, "File for the page; none is report.html in the run's folder.", rank=True
     )
 
 
