@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -290,14 +290,14 @@ def script_hidden() -> Iterator[None]:
     macOS and Windows spawn them, and each would begin with the script, which would call us anew.
     Workers need nothing of it: what they do is in this package.
     """
-    script = sys.modules["__main__"]
-    known = {name: vars(script)[name] for name in ("__file__", "__spec__") if name in vars(script)}
-    script.__spec__ = None
-    vars(script).pop("__file__", None)
+    script = vars(sys.modules["__main__"])
+    known: dict[str, Any] = {key: script[key] for key in ("__file__", "__spec__") if key in script}
+    script["__spec__"] = None
+    script.pop("__file__", None)
     try:
         yield
     finally:
-        vars(script).update(known)
+        script.update(known)
 
 
 def _collate(
