@@ -79,8 +79,8 @@ def small_experiment(data: Path, store: Path, **changes):
 
 def train(experiment, folder: Path, method="vl2v", sources=(0, 1), seed=0, anchors=()):
     """(training, classifier): a student that a method trained; `method` as settings have it."""
-    from holdfast.experiment import TrainingRun
     from holdfast.methods import Family, Method, compose
+    from holdfast.training_run import TrainingRun
 
     training = TrainingRun(experiment, seed, sources, folder)
     method = Method.from_value(method, "method")

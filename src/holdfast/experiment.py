@@ -1,45 +1,28 @@
-"""What every method of distillation is trained in: the same splits, draws, views and validation.
-
-An `Experiment` is what the trainings of a run share. A `TrainingRun` is one of them: it takes a new
-student through the phases of a method.
-"""
+"""What the trainings of a distillation share: the same splits, views and validation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from holdfast import averaging
-from holdfast.anchors.base import Memory, Need, WeightAverage
-from holdfast.anchors.weight_ensemble import FISHER_IMAGES, WeightEnsemble, label_information
 from holdfast.data.batches import CACHE_BYTES, Batch
-from holdfast.data.domains import DomainBatches, Domains, evenly
+from holdfast.data.domains import Domains
 from holdfast.data.teacher_batches import (
     CHUNK,
     CachedFeatures,
-    FeatureBatches,
     TaughtImages,
-    ViewBatches,
 )
 from holdfast.device import attention
 from holdfast.evaluation import Outputs, forward
-from holdfast.files import derive_seed
 from holdfast.learners import HeadLearner
 from holdfast.losses import cross_entropy
-from holdfast.methods.base import Composition, Phase, phases_of
-from holdfast.models.classifier import Classifier, Head, head_of
-from holdfast.models.student import Student
+from holdfast.models.classifier import Classifier
 from holdfast.models.tower import Tower
-from holdfast.results import StageResult
-from holdfast.settings import StageSettings
-from holdfast.stages import Stage
-from holdfast.swad import SWAD
-from holdfast.train import fit, objective
 
 if TYPE_CHECKING:
     from holdfast.commands.settings import DistillSettings
@@ -93,218 +76,53 @@ class Experiment:
         found = self.outputs(lambda x: classifier(x)[1], images, len(indices), "testing")
         return found.rows[0]
 
-
-class TrainingRun:
-    """One training of one method: from `sources`, with the split of `seed`, kept in `folder`.
-
-    stages: what each phase kept. accuracy: of the result, on the validation images.
-    """
-
-    def __init__(
-        self, experiment: Experiment, seed: int, sources: Sequence[int], folder: Path
-    ) -> None:
-        self.experiment, self.settings = experiment, experiment.settings
-        self.seed, self.sources, self.folder = seed, tuple(sources), folder
-        self.stages: dict[str, StageResult] = {}
-        self.accuracy = 0.0
-
-    def split(self, domain: int) -> tuple[list[int], list[int]]:
-        """Places of a domain's (held-out, training) images."""
-        return self.experiment.domains.split(domain, self.seed)
-
-    def train(self, composition: Composition) -> Classifier:
-        """Take a new student through the phases of a method; those that are done are loaded.
-
-        A weight ensemble averages the result with the weights at the start of the last phase.
-        """
-        experiment = self.experiment
-        tower, learner = self.new_learner(composition)
-
-        def snapshot() -> dict[str, Tensor]:
-            return {name: tensor.clone() for name, tensor in learner.state_dict().items()}
-
-        original = initial = snapshot()
-        memory = Memory(initial=lambda: initial)
-        for phase in phases_of(composition.method, self.settings.student):
-            original = snapshot()
-            self.train_phase(phase, composition, learner, memory)
-        ensembles: list[WeightEnsemble] = composition.of(WeightEnsemble)
-        for ensemble in ensembles:
-            assert not isinstance(ensemble.alpha, str)
-            images: list[Tensor] = []
-            if ensemble.merge == "fisher":
-                places = [index for domain in self.sources for index in self.split(domain)[1]]
-                some = experiment.taught.images(evenly(places, FISHER_IMAGES))
-                images = [image[None] for batch in some for image in batch.images]
-            fisher = label_information(learner, images, self.seed)
-            merged = ensemble.merging(original, snapshot(), fisher)(ensemble.alpha)
-            learner.load_state_dict(merged)
-            self.accuracy = self.validator(learner)().accuracy
-        return Classifier(tower, learner.head, experiment.domains.images.classes).eval()
-
-    def new_learner(self, composition: Composition) -> tuple[Tower, HeadLearner]:
-        """A new student with the head that the method starts with.
-
-        For a head of text embeddings the student is projected into their space; CLIP's own tower is
-        there already, and has no part that only projects.
-        """
-        experiment, text = self.experiment, self.experiment.taught.text
-        projected = composition.method.head != "new"
-        tower = experiment.tower(
-            text.shape[1] if projected else None, derive_seed(self.seed, "student")
-        )
-        visual = tower.visual
-        student = visual if isinstance(visual, Student) else Student(visual, nn.Identity())
-        if projected:
-            head = head_of(text, experiment.logit_scale)
-        else:
-            some = experiment.taught.images(experiment.domains.indices(self.sources[0])[:1])
-            width = experiment.outputs(student.eval(), some).rows[0].shape[1]
-            torch.manual_seed(derive_seed(self.seed, "head"))
-            head = Head(width, len(text), normalise=False).to(text.device)
-        return tower, HeadLearner(student, head, experiment.logit_scale, text).eval()
-
-    def train_phase(
-        self, phase: Phase, composition: Composition, learner: HeadLearner, memory: Memory
-    ) -> None:
-        """Train the phase's part of the learner, in place, and take down what was kept.
-
-        On stored views what lies before the part is computed once, and a step reads its features.
-        """
-        settings: StageSettings = getattr(self.settings, phase.draws)
-        visual, head = learner.visual, learner.head
-        assert isinstance(visual, Student)
-        learner.requires_grad_(False)
-        part: nn.Module = {
-            "all": learner,
-            "head": head,
-            "projection": visual.projection,
-            "backbone": visual.backbone,
-        }[phase.part]
-        part.requires_grad_(True)
-        if composition.method.head == "fixed":
-            head.requires_grad_(False)
-        frozen: nn.Module | None = None
-        if self.settings.views and phase.part in ("projection", "head"):
-            rest: nn.Module = nn.Identity()
-            frozen = visual
-            if phase.part == "projection":
-                frozen, rest = visual.backbone, Student(rest, visual.projection)
-            learner = HeadLearner(rest, head, learner.logit_scale, learner.text)
-        stage = Stage(self.folder, phase.name, self.settings.checkpoint_minutes)
-        if not stage.load_finished(learner):
-            with attention(self.experiment.device):
-                fit(
-                    learner,
-                    self.batches(phase, settings, Need.TEACHER in composition.needs, frozen),
-                    objective(composition, learner, memory),
-                    settings,
-                    seed=derive_seed(self.seed, phase.name),
-                    stage=stage,
-                    callback=self.tracker(phase, composition, learner, settings, frozen),
-                    label=phase.label,
-                )
-        self.stages[phase.name] = stage.result()
-        self.accuracy = self.stages[phase.name].kept.accuracy or 0.0
-
-    def batches(
-        self, phase: Phase, settings: StageSettings, asks: bool, frozen: nn.Module | None = None
-    ) -> ViewBatches | FeatureBatches:
-        """Batches of a phase, of images that are the same for every method.
-
-        asks: whether they have the teacher's embeddings. frozen: what does not learn; the batches
-        have its features of the stored views in the place of pixels.
-        """
-        taught, views = self.experiment.taught, self.settings.views
-        groups = [self.split(domain)[1] for domain in self.sources]
-        name = "align" if phase.draws == "align" else "distill"
-        seed = derive_seed(self.seed, name, *self.sources)
-        draws = DomainBatches(groups, settings.per_domain, settings.steps, views, seed)
-        if frozen is None:
-            return taught.batches(draws, asks)
-
-        def encode(*seen: Any) -> Tensor:
-            return self.experiment.outputs(frozen.eval(), *seen).rows[0]
-
-        # Before anything was trained they are the same for all trainings with this seed.
-        known = {} if self.stages else self.experiment.features
-        for domain, indices in zip(self.sources, groups, strict=True):
-            if (self.seed, domain) not in known:
-                name = self.experiment.domains.names[domain]
-                known[self.seed, domain] = taught.features(indices, views, encode, asks, name)
-        rows = [known[self.seed, domain] for domain in self.sources]
-        return FeatureBatches(draws, rows, taught.text, taught.labels)
-
-    def tracker(
-        self,
-        phase: Phase,
-        composition: Composition,
-        learner: HeadLearner,
-        settings: StageSettings,
-        frozen: nn.Module | None = None,
-    ) -> averaging.WeightTracker:
-        """What is kept of a phase: an anchor's average, what the method wants, or the settings'.
-
-        Where the best weights of an alignment are kept, the valley still ends it, as published.
-        """
-        average = self.settings.average
-        place = self.validator(learner, frozen), settings.validate_every, settings.steps
-        for anchor in composition.of(WeightAverage):
-            return averaging.ValidatedAverage(anchor.tracker(learner, settings.steps), *place)
-        best = composition.method.keeps(phase) == "best"
-        if average.kind == "valley":
-            valley = average.converge, average.tolerance, average.ratio
-            if best:
-                return averaging.BestTracker(*place, SWAD(*valley))
-            aligning = phase.part == "projection"
-            goes_on = averaging.accumulates(average.segments, self.settings.student, aligning)
-            return averaging.SWADTracker(*place, *valley, accumulate=goes_on)
-        if average.kind == "running" and not best:
-            return averaging.RunningAverage(*place, average.start)
-        return averaging.BestTracker(*place)
-
     def validator(
-        self, learner: HeadLearner, frozen: nn.Module | None = None
+        self,
+        seed: int,
+        sources: Sequence[int],
+        learner: HeadLearner,
+        frozen: nn.Module | None = None,
     ) -> averaging.Validate:
-        """Accuracy and loss on the training domains' validation images, each domain alike.
+        """Accuracy and loss on the validation images of the domains `sources`, each domain alike.
 
         frozen: what lies before the learner; its features are computed once.
         """
-        experiment = self.experiment
         features: dict[int, list[Batch]] = {}
 
         def features_of(domain: int) -> list[Batch]:
             if domain not in features:
                 assert frozen is not None
-                found = experiment.outputs(frozen.eval(), self.validation_images(domain))
-                columns = found.rows[0].to(experiment.device), found.labels, found.indices
+                found = self.outputs(frozen.eval(), self.validation_images(seed, domain))
+                columns = found.rows[0].to(self.device), found.labels, found.indices
                 rows = zip(*(column.split(CHUNK) for column in columns), strict=True)
                 features[domain] = [Batch(*row) for row in rows]
             return features[domain]
 
         def validate() -> averaging.Validation:
             found = []
-            for domain in self.sources:
-                batches = self.validation_images(domain) if frozen is None else features_of(domain)
-                seen = experiment.outputs(lambda x: learner(x)[1].float(), batches)
+            for domain in sources:
+                batches = (
+                    self.validation_images(seed, domain) if frozen is None else features_of(domain)
+                )
+                seen = self.outputs(lambda x: learner(x)[1].float(), batches)
                 found.append(measured(seen.rows[0], seen.labels))
             accuracies, losses = ([getattr(f, k) for f in found] for k in ("accuracy", "loss"))
             return averaging.Validation(sum(accuracies) / len(found), sum(losses) / len(found))
 
         return validate
 
-    def validation_images(self, domain: int) -> Iterable[Batch]:
+    def validation_images(self, seed: int, domain: int) -> Iterable[Batch]:
         """The held-out fifth of a domain, preprocessed; kept on the device where it fits."""
-        experiment, indices = self.experiment, self.split(domain)[0]
-        kept, key = experiment.validation, (self.seed, domain)
+        indices = self.domains.split(domain, seed)[0]
+        kept, key = self.validation, (seed, domain)
         if key not in kept:
             held = sum(batch.images.nbytes for batches in kept.values() for batch in batches)
-            first = next(experiment.taught.images(indices[:1]))
+            first = next(self.taught.images(indices[:1]))
             if held + first.images.nbytes * len(indices) > CACHE_BYTES:
-                return experiment.taught.images(indices)
-            kept[key] = list(experiment.taught.images(indices))
+                return self.taught.images(indices)
+            kept[key] = list(self.taught.images(indices))
             for batch in kept[key]:
-                batch.images = batch.images.to(experiment.device)
+                batch.images = batch.images.to(self.device)
         return kept[key]
 
 

@@ -22,13 +22,13 @@ from holdfast.commands import distill as module
 from holdfast.data.domains import scan_domains
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.experiment import TrainingRun
 from holdfast.files import read_json, read_typed
 from holdfast.models.classifier import load_classifier
 from holdfast.results import Advice, DistillResult, TrialResult, read_result
 from holdfast.settings.base import to_jsonable
 from holdfast.teachers import LocalTeacher, write_embeddings
 from holdfast.teachers.store import EmbeddingStore
+from holdfast.training_run import TrainingRun
 
 
 @pytest.fixture(scope="module")

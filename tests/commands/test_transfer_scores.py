@@ -11,7 +11,8 @@ from holdfast.commands.settings import TransferSettings
 from holdfast.commands.transfer_prepare import plan_transfer
 from holdfast.commands.transfer_scores import alpha_result, diagnose, measure, sample_paths
 from holdfast.data.folders import scan, subset
-from holdfast.metrics import domain_gap, feature_diversity, score
+from holdfast.feature_metrics import domain_gap, feature_diversity
+from holdfast.metrics import score
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import load_clip
 from holdfast.weights import interpolate

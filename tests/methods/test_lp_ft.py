@@ -2,9 +2,9 @@ import torch
 from safetensors.torch import load_file
 from tests.worlds import domain_tree, small_experiment, train
 
-from holdfast.experiment import TrainingRun
 from holdfast.methods import Family, compose
 from holdfast.methods.lp_ft import LPFT
+from holdfast.training_run import TrainingRun
 
 
 def test_the_probe_trains_the_head_alone_and_the_rest_starts_from_it(tmp_path):

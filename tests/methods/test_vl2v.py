@@ -8,10 +8,10 @@ from tests.worlds import changed, domain_tree, small_experiment, train, weights_
 from torch.nn import functional as F
 
 from holdfast.anchors.teacher_embeddings import TeacherEmbeddings
-from holdfast.experiment import TrainingRun
 from holdfast.losses import cosine_loss
 from holdfast.methods import Family, compose
 from holdfast.methods.vl2v import VL2V
+from holdfast.training_run import TrainingRun
 
 
 def test_the_objective_by_hand():

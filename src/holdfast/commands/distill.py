@@ -24,7 +24,7 @@ from holdfast.data.teacher_batches import TaughtImages
 from holdfast.data.views import Renderer, View, Views
 from holdfast.device import pick_device
 from holdfast.errors import UsageError
-from holdfast.experiment import Experiment, TrainingRun, measured
+from holdfast.experiment import Experiment, measured
 from holdfast.files import read_json, read_typed, write_json
 from holdfast.methods.base import Family, Method, compose
 from holdfast.models.classifier import Classifier
@@ -37,6 +37,7 @@ from holdfast.runs import Run, peak_memory
 from holdfast.settings.base import free_fields, to_jsonable
 from holdfast.teachers import LocalTeacher, Teacher, open_teacher
 from holdfast.teachers.store import EmbeddingStore
+from holdfast.training_run import TrainingRun
 from holdfast.weights import digest
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from holdfast.commands.transfer_prepare import TransferPlan, evenly_spaced
 from holdfast.data.batches import Batch
 from holdfast.data.folders import LabelledImages
 from holdfast.evaluation import CHUNK_BYTES, forward, sweep
-from holdfast.metrics import decide, domain_gap, feature_diversity, is_correct, score
+from holdfast.feature_metrics import domain_gap, feature_diversity
+from holdfast.metrics import decide, is_correct, score
 from holdfast.models.classifier import Classifier
 from holdfast.results import AlphaPoint, AlphaResult, Diagnostics, Scores, Verdict
 
