@@ -10,31 +10,30 @@ out/result.json, report.html                        scores, verdict, costs
 
 from __future__ import annotations
 
-import hashlib
-
 from holdfast.commands.settings import TransferSettings
+from holdfast.commands.transfer_images import (
+    agreeing,
+    cost,
+    image_counts,
+    input_hashes,
+    training_images,
+)
 from holdfast.commands.transfer_prepare import (
     TransferPlan,
-    cost,
-    keep_agreeing,
     plan_transfer,
-    training_images,
     with_lasting_paths,
 )
 from holdfast.commands.transfer_scores import Measured, alpha_result, measure, sample_paths
 from holdfast.commands.transfer_train import choose, merging, train
-from holdfast.data.folders import LabelledImages, fingerprint, scan, subset
-from holdfast.evaluation import classifier_logits
+from holdfast.data.folders import scan
 from holdfast.files import write_json
 from holdfast.generation import Estimate, read_manifest
 from holdfast.generation.pipeline import find_pipelines
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.prompts import prompts_for
-from holdfast.replay import pairs_digest
-from holdfast.results import Costs, ImageCounts, ModelInfo, TransferResult
+from holdfast.results import Costs, ModelInfo, TransferResult
 from holdfast.runs import Run, peak_memory
-from holdfast.weights import Weights, digest
 
 
 def transfer(settings: TransferSettings) -> Classifier | Estimate:
@@ -61,7 +60,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
         classifier = zero_shot_classifier(run, plan, clip)
         original, available = classifier.weights(), len(images)
         images = agreeing(images, classifier, plan)
-        run.check_inputs(inputs(images, original, plan))
+        run.check_inputs(input_hashes(images, original, plan))
 
         stage = train(run, classifier, clip, images, original, plan)
         merge = merging(classifier, original, images, plan)
@@ -75,8 +74,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
         about = {"method": settings.method.name, "model": clip.name, "alpha": choice.alpha}
         classifier.save(run.folder / "model", about)
 
-        own = plan.own is not None
-        manifest = None if own else read_manifest(images.root)
+        manifest = read_manifest(images.root) if plan.own is None else None
         note = manifest and manifest.missing_note
         models = plan.models(choice.alpha) if measured.by_alpha else {}
         run.finish(
@@ -89,15 +87,8 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
                 model=ModelInfo(
                     name=clip.name, parameters=sum(p.numel() for p in classifier.parameters())
                 ),
-                generator=None if own else settings.generator,
-                images=ImageCounts(
-                    requested=None if own else len(plan.classes) * settings.images.per_class,
-                    generated=available,
-                    filtered=available - len(images),
-                    redrawn=manifest.redraws if manifest else 0,
-                    missing=len(manifest.missing) if manifest else 0,
-                    unreadable=[str(path) for path in plan.unreadable],
-                ),
+                generator=settings.generator if plan.own is None else None,
+                images=image_counts(plan, images, available, manifest),
                 samples=samples,
                 training=stage.curve(),
                 alpha=alpha_result(choice, measured.by_alpha),
@@ -125,27 +116,3 @@ def zero_shot_classifier(run: Run, plan: TransferPlan, clip: CLIP) -> Classifier
     )
     write_json(run.folder / "prompts.json", prompts)
     return Classifier(clip, text_head(clip, prompts), plan.classes).eval()
-
-
-def agreeing(images: LabelledImages, classifier: Classifier, plan: TransferPlan) -> LabelledImages:
-    """The images without those of each class that the zero-shot classifier finds least like it."""
-    share = plan.settings.images.clip_filter
-    if not share:
-        return images
-    found = classifier_logits(
-        [classifier], plan.in_order(images, classifier.tower), len(images), "filtering"
-    )
-    logits, labels, indices = found.rows[0], found.labels, found.indices
-    return subset(images, indices[keep_agreeing(logits, labels, share)].tolist())
-
-
-def inputs(images: LabelledImages, original: Weights, plan: TransferPlan) -> dict[str, str]:
-    """Hashes of what a run is made from and its settings only name."""
-    found = {
-        "class names": hashlib.sha256(repr(images.classes).encode()).hexdigest(),
-        "training images": fingerprint(images),
-        "original weights or head prompts": digest(original),
-    }
-    if plan.replays:
-        found["replayed images"] = pairs_digest(plan.settings.replay)
-    return found

@@ -1,42 +1,27 @@
-"""What a name-only transfer learns from: checked settings, generated or own images, their costs."""
+"""What a name-only transfer starts from: its settings, checked before anything is spent."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import Tensor
 
 from holdfast import names
 from holdfast.anchors.alignment import Alignment
 from holdfast.anchors.base import ReplayLoss
 from holdfast.anchors.replay_distillation import ReplayDistillation
 from holdfast.anchors.weight_ensemble import WeightEnsemble
-from holdfast.commands.generate import generate
-from holdfast.commands.settings import GenerateSettings, TransferSettings
+from holdfast.commands.settings import TransferSettings
 from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.folders import LabelledImages, readable, scan, subset, without_images
-from holdfast.data.replay import draw_prompts
 from holdfast.errors import UsageError
-from holdfast.files import derive_seed
-from holdfast.generation import Estimate, estimate
 from holdfast.methods.base import Composition, Family, compose
 from holdfast.models.tower import Tower
 from holdfast.names import ClassNames
 from holdfast.places import absolute_file, absolute_generators, absolute_model
-from holdfast.prompts import expand_templates, prompts_for
+from holdfast.prompts import prompts_for
 from holdfast.replay import base_source, count
 from holdfast.settings import PromptSettings
-
-# Held-out images for alpha=auto are asked for in other words than the training images.
-SECOND_STYLE = (
-    "a picture of a {}.",
-    "an image of a {}.",
-    "a close photo of a {}.",
-    "a photo of the {}.",
-)
 
 
 @dataclass(frozen=True)
@@ -179,107 +164,8 @@ def with_lasting_paths(plan: TransferPlan) -> TransferPlan:
     return replace(plan, settings=settings)
 
 
-def generation(settings: TransferSettings, out: Path) -> GenerateSettings:
-    """The settings of the training images of a transfer run."""
-    return GenerateSettings(
-        names=settings.names,
-        out=out,
-        generator=settings.generator,
-        prompts=settings.prompts,
-        images=settings.images,
-        seed=settings.seed,
-        device=settings.device,
-        dry_run=settings.dry_run,
-    )
-
-
-def cost(plan: TransferPlan) -> Estimate:
-    """Time and disk for all images of a run: to train on, to choose alpha with, to replay."""
-    settings = plan.settings
-    found = Estimate(0, 0.0, 0.0)
-    if plan.own is None:
-        extra = plan.held_out_per_class if plan.holds_out else 0
-        counted = replace(settings.images, per_class=settings.images.per_class + extra)
-        drawn = generate(replace(generation(settings, settings.out), images=counted))
-        assert isinstance(drawn, Estimate)
-        found += drawn
-    if plan.replays and settings.replay.folder is None:
-        draw = draw_prompts([base_source(settings.replay)], settings.replay.images, "uniform", 0)
-        found += estimate(
-            names.from_names(draw.prompts),
-            [[prompt] for prompt in draw.prompts],
-            draw.counts,
-            settings.generator,
-            settings.replay,
-            seed=settings.seed,
-            device=settings.device,
-        )
-    return found
-
-
-def training_images(
-    plan: TransferPlan, folder: Path
-) -> tuple[LabelledImages, LabelledImages | None]:
-    """Images to train on, and with alpha=auto others to choose alpha with.
-
-    Generated ones, in the run's folder, are held out in other words and from other seeds; of a
-    user's own, a fifth. Raises UsageError where that leaves none.
-    """
-    settings = plan.settings
-    if plan.own is not None:
-        return hold_out(plan.own) if plan.holds_out else (plan.own, None)
-    generate(generation(settings, folder / "generated"), folder / "descriptions.json")
-    images = scan(folder / "generated", plan.classes)
-    if not plan.holds_out:
-        return images, None
-    used = expand_templates(settings.prompts.templates)
-    others = [template for template in SECOND_STYLE if template not in used]
-    generate(
-        replace(
-            generation(settings, folder / "held-out"),
-            prompts=PromptSettings(templates=others),
-            images=replace(settings.images, per_class=plan.held_out_per_class),
-            seed=derive_seed(settings.seed, "held-out"),
-        )
-    )
-    return images, scan(folder / "held-out", plan.classes)
-
-
-def hold_out(data: LabelledImages, every: int = 5) -> tuple[LabelledImages, LabelledImages]:
-    """Training images, and one in `every` of each class held out of them.
-
-    Raises UsageError if no class has so many.
-    """
-    seen: dict[int, int] = defaultdict(int)
-    parts: tuple[list[int], list[int]] = ([], [])
-    for position, label in enumerate(data.labels):
-        seen[label] += 1
-        parts[seen[label] % every == 0].append(position)
-    if not parts[1]:
-        raise UsageError(
-            f"Each class of the folder has fewer than {every} images, too few to choose alpha "
-            "with; give --method.ensemble.alpha a number."
-        )
-    return subset(data, parts[0]), subset(data, parts[1])
-
-
 def evenly_spaced(data: LabelledImages, most: int) -> LabelledImages:
     """At most so many images, evenly spaced through the data and so through its classes."""
     if len(data.paths) <= most:
         return data
     return subset(data, [i * len(data.paths) // most for i in range(most)])
-
-
-def keep_agreeing(logits: Tensor, labels: Tensor, share: float) -> list[int]:
-    """Positions that stay when each class loses the `share` that zero-shot finds least like it.
-
-    logits: (n, classes) of the zero-shot classifier; labels: (n,). Each class keeps one image.
-    """
-    agreement = logits.log_softmax(dim=-1).gather(1, labels[:, None])[:, 0]
-    keep: list[int] = []
-    for label in labels.unique():
-        members = (labels == label).nonzero()[:, 0]
-        most = max(1, len(members) - round(share * len(members)))
-        best = agreement[members].argsort(descending=True, stable=True)[:most]
-        keep += members[best].tolist()
-    return sorted(keep)
