@@ -434,10 +434,7 @@ def test_an_ensemble_averages_with_the_start_of_the_last_phase(experiment, tmp_p
     # What it is worth is measured on it, and not on what was tuned.
     _, learner = TrainingRun(experiment, 0, (0, 1), tmp_path).new_learner(composed(name))
     learner.load_state_dict(weights_of(classifier))
-    assert (
-        training.accuracy
-        == experiment.validator(training.seed, training.sources, learner)().accuracy
-    )
+    assert training.accuracy == experiment.validator(0, (0, 1), learner)().accuracy
 
 
 @pytest.mark.parametrize("experiment", [TEACHER], indirect=True)

@@ -190,25 +190,6 @@ def test_zero_shot_is_the_model_as_it_is(streamed, tasks, options, model, tmp_pa
     assert not (out / "tasks").exists()
 
 
-def test_joint_learns_all_tasks_at_once(tasks, options, model, tmp_path):
-    out = tmp_path / "run"
-    command = (tasks / "stream.yaml", "--model", model, *options, "--method", "joint")
-    assert run(*command, "--out", out) == 0
-    result = read(out / "result.json")
-    assert result["matrix"]["rows"] == ["zero-shot", "joint"]
-    numbers = result["task_aware"]
-    assert numbers["last"] == pytest.approx(np.mean(result["matrix"]["task_aware"][1]))
-    assert numbers["transfer"] is None
-    [step] = result["steps"]
-    assert len(step["training"]) == step["train"]["steps"] == 8  # those of both tasks
-    assert step["classes"] == 5 and step["images"] == {"train": 36}  # red is in both
-    assert result["costs"]["training_seconds"] > 0
-    [note] = step["notes"]
-    assert "what single ones set was not used: ['learning_rate']" in note
-    known = task_history.read_history(out / "tasks" / "joint" / "model")
-    assert [task.name for task in known.tasks] == ["colours", "shades"]
-
-
 def test_captions_are_a_task_too(tasks, options, model, tmp_path):
     root = tmp_path / "stories"
     for split in ("train", "test"):

@@ -28,7 +28,6 @@ from holdfast.results import Advice, DistillResult, TrialResult, read_result
 from holdfast.settings.base import to_jsonable
 from holdfast.teachers import LocalTeacher, write_embeddings
 from holdfast.teachers.store import EmbeddingStore
-from holdfast.training_run import TrainingRun
 
 
 @pytest.fixture(scope="module")
@@ -344,46 +343,6 @@ def test_methods_to_compare_with(tree, tmp_path, method, student, asked):
     if model.exists():
         data = scan(tree / "neon", load_classifier(model, "cpu").classes)
         assert share_right(model, data.paths) == pytest.approx(scores.full.top1, abs=0.04)
-
-
-@pytest.mark.parametrize("selection", ["validation", "source"])
-def test_the_image_weight_is_selected_without_the_held_out_domain(
-    tree, answers, tmp_path, selection, monkeypatch
-):
-    seen = set()
-    original = TrainingRun.__init__
-
-    def watched(self, experiment, seed, sources, folder):
-        seen.add((tuple(sources), str(folder.relative_to(tmp_path / "run" / "without-neon"))))
-        original(self, experiment, seed, sources, folder)
-
-    monkeypatch.setattr(TrainingRun, "__init__", watched)
-    method = {"name": "vl2v", "image_weight": [0.1, 0.9]}
-    more = {"held_out": "neon", "method": method, "selection": selection}
-    [trial] = distill(tree, tmp_path, store=answers, **more).trials
-    assert [c.image_weight for c in trial.candidates] == [0.1, 0.9]
-    best = max(trial.candidates, key=lambda c: c.accuracy)
-    assert trial.image_weight == best.image_weight
-    if selection == "validation":
-        assert seen == {((1, 2), "weight-0.1"), ((1, 2), "weight-0.9")}
-        kept = trial.stages["distill"].kept.accuracy
-        assert kept == best.accuracy
-    else:
-        assert seen == {
-            ((1, 2), "training"),
-            *(((2,), f"weight-{w}/without-photo") for w in (0.1, 0.9)),
-            *(((1,), f"weight-{w}/without-sketch") for w in (0.1, 0.9)),
-        }
-    assert trial.training_seconds > sum(s.seconds for s in trial.stages.values())
-
-
-def test_seeds_have_their_own_splits_and_give_a_deviation(tree, tmp_path):
-    result = distill(tree, tmp_path, held_out="neon", trials=2)
-    assert [t.seed for t in result.trials] == [0, 1]
-    average = result.summary.held_out["full"].average
-    values = torch.tensor(average.values)
-    assert average.deviation == pytest.approx(values.std().item(), abs=1e-6)
-    assert (tmp_path / "run" / "without-neon" / "seed-1" / "model").is_dir()
 
 
 def test_anchors_are_part_of_the_settings_and_of_what_is_trained(tree, answers, tmp_path):

@@ -10,42 +10,38 @@ out/result.json, report.html                        accuracy before and after
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holdfast import task_history
 from holdfast.anchors.weight_ensemble import WeightEnsemble
+from holdfast.commands.continual_gate import Gate
 from holdfast.commands.continual_prepare import (
     Prepared,
     check_follows,
-    held_out_sources,
     initial_model,
     notes,
+    open_held_out,
     open_model,
     open_task_run,
     prepare,
-    task_hashes,
+    record_of,
+    task_inputs,
 )
-from holdfast.commands.continual_results import Gate, conclude_add, gate_refusal
+from holdfast.commands.continual_results import before_and_after, conclude_add
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.folders import fingerprint
-from holdfast.data.streams import Task, open_source
+from holdfast.data.streams import Task
 from holdfast.device import attention
-from holdfast.evaluation import eval_set, evaluate_clip
 from holdfast.files import derive_seed, read_typed, write_json
 from holdfast.learners import TwoTowerLearner
 from holdfast.memory import clip_memory, clip_training, weights_of
-from holdfast.models.clip import load_clip
 from holdfast.models.text import tokenize
-from holdfast.places import LOCAL
-from holdfast.replay import base_names, known_sources, pairs_digest, replay_images
+from holdfast.replay import known_sources, replay_images
 from holdfast.results import AddResult, Costs, StepResult
 from holdfast.runs import Run, peak_memory
 from holdfast.settings.base import to_jsonable
-from holdfast.task_history import TaskRecord
 from holdfast.train import fit
 
 
@@ -72,21 +68,8 @@ def add(settings: ContinualAddSettings) -> AddResult:
     with open_task_run(prepared) as run:
         learnt = learn_task(run, prepared, data)
         history = task_history.read_history(learnt.model)
-        held_out = [open_source(each, data, False) for each in held_out_sources(settings)]
-        sets = [
-            eval_set(learnt.task, "test", "val"),
-            *(eval_set(each, "test", "val", "train") for each in held_out),
-        ]
-        measured = [each for each in sets if each is not None]
-        before, after = {}, {}
-        if measured:
-            words, workers = vocabulary(history.tasks), settings.train.workers
-            clip, _ = open_model(settings.model, settings.pretrained, settings.device)
-            before = evaluate_clip(clip, measured, words, workers)
-            clip = load_clip(f"{LOCAL}{learnt.model}", device=settings.device)
-            after = evaluate_clip(clip, measured, words, workers)
-            scores = {"before": to_jsonable(before), "after": to_jsonable(after)}
-            task_history.note_scores(learnt.model, scores)
+        held_out = open_held_out(settings, data)
+        before, after = before_and_after(settings, learnt.task, learnt.model, held_out)
         name, others = learnt.task.name, [task.name for task in held_out]
         result = AddResult(
             **run.header(f"{name} added"),
@@ -105,16 +88,6 @@ def add(settings: ContinualAddSettings) -> AddResult:
     return result
 
 
-def vocabulary(tasks: Sequence[TaskRecord]) -> list[tuple[str, list[str]]]:
-    """The class names of all tasks learnt, with their prompts."""
-    return [
-        (name, [template.replace("{}", name) for template in task.templates])
-        for task in tasks
-        if not task.captions
-        for name in task.classes
-    ]
-
-
 def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     """Draw the replayed images, train, pass the gate, and write the new model; or read it.
 
@@ -130,15 +103,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
         return LearntTask(task, model, read_typed(run.folder / "step.json", StepResult))
     clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
     task = prepared.open_task(data)
-    base = json.dumps(base_names(settings.replay.base)) if composition.asks_replay else ""
-    run.check_inputs(
-        {
-            "images of the task": fingerprint(task.train),
-            "previous model": history.weights,
-            "replay images": pairs_digest(settings.replay),
-            "names of pre-training": base and hashlib.sha256(base.encode()).hexdigest(),
-        }
-    )
+    run.check_inputs(task_inputs(task, history, prepared))
     train = replace(settings.train, negatives="batch") if task.captions else settings.train
     seed = derive_seed(settings.seed, "task", len(history.tasks), task.name)
     images = None
@@ -149,7 +114,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
             images = replay_images(
                 sources, settings.replay, settings.generator, settings.device, seed, run.folder
             )
-        held_out = [open_source(each, data, False) for each in held_out_sources(settings)]
+        held_out = open_held_out(settings, data)
         gate = None if settings.max_drop is None else Gate(settings, images, held_out)
 
     ensembles = composition.of(WeightEnsemble)
@@ -181,9 +146,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
     passed = None
     if gate is not None:
         with run.clock("gate"):
-            passed = gate.judge(clip, previous, eval_set(task, "val"))
-            if passed.alpha is None:
-                raise gate_refusal(task.name, passed)
+            passed = gate.admit(clip, previous, task)
 
     step = StepResult(
         task=task.name,
@@ -206,21 +169,17 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
         ),
     )
     write_json(run.folder / "step.json", to_jsonable(step))
-    entry = TaskRecord(
-        name=task.name,
-        classes=task.classes.names,
-        templates=task.templates,
-        captions=task.captions,
-        method=settings.method.name,
-        seed=settings.seed,
-        settings={
+    entry = record_of(
+        task,
+        settings.method.name,
+        settings.seed,
+        {
             **{k: to_jsonable(getattr(settings, k)) for k in ("method", "anchors", "replay")},
             "train": train.to_json(),
             "generator": settings.generator,
             "max_drop": settings.max_drop,
         },
-        data=task_hashes(task),
-        replay=to_jsonable(step.replay),
+        to_jsonable(step.replay),
     )
     task_history.save(clip, history.with_task(entry), model)
     stage.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +29,9 @@ from holdfast.places import (
     absolute_model,
     absolute_path,
 )
-from holdfast.replay import count, known_sources
+from holdfast.replay import base_names, count, known_sources, pairs_digest
 from holdfast.runs import Run
-from holdfast.task_history import TaskHistory
+from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.weights import digest
 
 AnyContinual = TypeVar("AnyContinual", ContinualAddSettings, ContinualRunSettings)
@@ -151,6 +153,11 @@ def held_out_sources(settings: Any) -> list[TaskSource]:
     return sources
 
 
+def open_held_out(settings: ContinualAddSettings, data: Path) -> list[Task]:
+    """The held-out tasks; those that are data sets are drawn into `data`."""
+    return [open_source(each, data, False) for each in held_out_sources(settings)]
+
+
 def open_model(model: str, pretrained: str, device: str, seed: int = 0) -> tuple[CLIP, TaskHistory]:
     """A model to add a task to, and its history, which is empty before the first task."""
     folder = task_history.find_model(model)
@@ -227,3 +234,32 @@ def notes(history: TaskHistory, task: Task, prepared: Prepared) -> list[str]:
         left = "plain L2 toward the previous weights" if pulled else "plain fine-tuning"
         found.append(f"Without replayed images this is {left}.")
     return found
+
+
+def task_inputs(task: Task, history: TaskHistory, prepared: Prepared) -> dict[str, str]:
+    """Hashes of what a task's model is made from and its settings only name."""
+    replay = prepared.settings.replay
+    base = json.dumps(base_names(replay.base)) if prepared.composition.asks_replay else ""
+    return {
+        "images of the task": fingerprint(task.train),
+        "previous model": history.weights,
+        "replay images": pairs_digest(replay),
+        "names of pre-training": base and hashlib.sha256(base.encode()).hexdigest(),
+    }
+
+
+def record_of(
+    task: Task, method: str, seed: int, settings: dict[str, Any], replay: Any = None
+) -> TaskRecord:
+    """A task as it goes into the model's history."""
+    return TaskRecord(
+        name=task.name,
+        classes=task.classes.names,
+        templates=task.templates,
+        captions=task.captions,
+        method=method,
+        seed=seed,
+        settings=settings,
+        data=task_hashes(task),
+        replay=replay,
+    )

@@ -1,152 +1,115 @@
-"""The gate of a task, the accuracy matrix of a stream, and what both come to in words."""
+"""The accuracy matrix of a stream, and what it and one more task come to in words."""
 
 from __future__ import annotations
 
 import csv
 import io
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from holdfast.commands.settings import ContinualAddSettings
-from holdfast.data.replay import images_of
+from holdfast import task_history
+from holdfast.commands.continual_prepare import open_model
+from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.data.streams import Task
-from holdfast.errors import HoldfastError, UsageError
+from holdfast.errors import UsageError
 from holdfast.evaluation import EvalSet, eval_set, evaluate_clip
-from holdfast.files import write_text
+from holdfast.files import read_typed, write_json, write_text
 from holdfast.metrics import stream_metrics
-from holdfast.models.clip import CLIP
-from holdfast.replay import ReplayImages
+from holdfast.models.clip import CLIP, load_clip
+from holdfast.places import LOCAL
 from holdfast.results import (
     AccuracyMatrix,
     Conclusion,
-    GateResult,
-    GateTrial,
     StreamNumbers,
     TaskScores,
 )
-from holdfast.weights import Weights, interpolate
+from holdfast.runs import Run
+from holdfast.settings.base import to_jsonable
+from holdfast.task_history import TaskRecord
 
-GATE_ALPHAS = tuple(round(0.1 * i, 1) for i in range(9, 0, -1))
-ROUNDING = 1e-9  # of the difference of two shares
-ENOUGH = 20  # images; with fewer a single one would decide
+FIRST_ROW = "zero-shot"  # the row of the model before any task
 
 # {after which task: {on which task: scores}}, the model before any task first.
 Rows = dict[str, Mapping[str, TaskScores]]
 
 
-@dataclass(frozen=True)
-class ReplayedImages:
-    """Replayed images of one source; labels: each one's name, an index into the source's."""
+def measured_split(task: Task, settings: ContinualRunSettings) -> EvalSet:
+    """The images to measure on. Raises UsageError if the task has none."""
+    found = eval_set(task, settings.split)
+    if found is None:
+        raise UsageError(
+            f"The task {task.name!r} has no split {settings.split!r} to be measured on; add a "
+            f"folder {settings.split} to it, or take the other of val and test with --split."
+        )
+    return found
 
-    paths: list[Any]
-    labels: list[int]
 
-    def __len__(self) -> int:
-        return len(self.paths)
+class Evaluator:
+    """Measures models on all tasks of the stream; a row that was measured before is read."""
 
+    def __init__(self, settings: ContinualRunSettings, tasks: Sequence[Task], run: Run) -> None:
+        self.settings, self.run = settings, run
+        self.sets = [measured_split(task, settings) for task in tasks]
+        self.vocabulary = [
+            pair
+            for each in self.sets
+            if not each.captions
+            for pair in zip(each.classes, each.prompts, strict=True)
+        ]
 
-class Gate:
-    """How far a new model may be taken without losing what the model knew.
+    def model_row(self, model: Path) -> dict[str, TaskScores]:
+        """Scores of a model's folder, which are also put into its history."""
+        weights = task_history.read_history(model).tasks[-1].weights
+        device = self.settings.device
+        found = self.row(model.parent, weights, lambda: load_clip(f"{LOCAL}{model}", device=device))
+        task_history.note_scores(model, {self.settings.split: to_jsonable(found)})
+        return found
 
-    It stands on the replayed images of each source that has enough, told apart among the source's
-    own names, and on the held-out tasks. Raises UsageError if that is nothing.
-    """
-
-    def __init__(
-        self,
-        settings: ContinualAddSettings,
-        images: ReplayImages | None,
-        held_out: Sequence[Task],
-    ) -> None:
-        assert settings.max_drop is not None
-        self.max_drop, self.workers = settings.max_drop, settings.train.workers
-        self.sets: list[EvalSet] = []
-        self.too_few: list[str] = []
-        for source in images.sources if images is not None else ():
-            assert images is not None
-            places = images_of(source, images.prompts)
-            if len(places) < ENOUGH:
-                self.too_few.append(source.origin)
-                continue
-            data = ReplayedImages([images.paths[at] for at in places], list(places.values()))
-            prompts = [[prompt] for prompt in source.prompts]
-            name = f"replay of {source.origin}"
-            self.sets.append(EvalSet(name, "replay", data, source.names, prompts))
-        self.sets += [found for each in held_out if (found := eval_set(each, "val", "train"))]
-        if not self.sets:
-            raise UsageError(
-                "max_drop has nothing to be measured on: no source has enough replayed images; "
-                "name tasks with --held_out, or raise --replay.images."
-            )
-
-    def judge(self, clip: CLIP, previous: Weights, task: EvalSet | None) -> GateResult:
-        """The new weights if they pass; else the average that is best on `task` of those that do.
-
-        clip: the model with the new weights; it ends with those that passed, or with the last
-        that were tried. previous: the weights before the task. task: validation images of the new
-        task; without them the largest weight that passes is taken.
-        """
-        tuned: dict[str, Tensor] = {
-            name: t.detach().to("cpu", copy=True) for name, t in clip.model.state_dict().items()
-        }
-
-        def tried(alpha: float) -> GateTrial:
-            clip.model.load_state_dict(interpolate(previous, tuned, alpha))
-            found = evaluate_clip(clip, [*self.sets, *([task] if task else [])], (), self.workers)
-            drops = {
-                each.name: before[each.name].top1 - found[each.name].top1 for each in self.sets
-            }
-            return GateTrial(
-                alpha=alpha,
-                task_top1=found[task.name].top1 if task else None,
-                drops=drops,
-                passes=max(drops.values()) <= self.max_drop + ROUNDING,
-            )
-
-        clip.model.load_state_dict(dict(previous))
-        before = evaluate_clip(clip, self.sets, (), self.workers)
-        sweep = [tried(1.0)]
-        if not sweep[0].passes:
-            sweep += [tried(alpha) for alpha in GATE_ALPHAS]
-        passing = [trial for trial in sweep if trial.passes]
-        best = max(passing, key=lambda t: (t.task_top1 or 0.0, t.alpha)).alpha if passing else None
-        if best is not None:
-            clip.model.load_state_dict(interpolate(previous, tuned, best))
-        return GateResult(alpha=best, max_drop=self.max_drop, before=before, sweep=sweep)
-
-    def notes(self, passed: GateResult) -> list[str]:
-        """What the user should know of it."""
-        found = []
-        if passed.alpha != 1:
-            found.append(
-                f"The gate took a weight of {passed.alpha:g} of the new model; as it was trained "
-                f"it lost more than {100 * passed.max_drop:g} points on what the model knew."
-            )
-        if self.too_few:
-            few = self.too_few
-            found.append(
-                f"The gate left out {', '.join(map(repr, few[:5]))}"
-                f"{f' and {len(few) - 5} more' if len(few) > 5 else ''}: fewer than {ENOUGH} "
-                "replayed images. --replay.sampling balanced gives earlier tasks more; --held_out "
-                "takes real ones."
-            )
+    def row(self, folder: Path, weights: str, clip: Callable[[], CLIP]) -> dict[str, TaskScores]:
+        """Scores by task; `clip()` gives the model if they are not in `folder` yet."""
+        path = folder / f"scores-{weights[:12]}-{self.settings.split}.json"
+        if path.exists():
+            return read_typed(path, dict[str, TaskScores])
+        with self.run.clock("evaluation"):
+            found = evaluate_clip(clip(), self.sets, self.vocabulary, self.settings.train.workers)
+        write_json(path, to_jsonable(found))
         return found
 
 
-def gate_refusal(name: str, gate: GateResult) -> HoldfastError:
-    """What to say if no average passes."""
-    last = gate.sweep[-1]
-    worst = max(last.drops, key=lambda each: last.drops[each])
-    return HoldfastError(
-        f"Learning {name!r} costs {100 * last.drops[worst]:.1f} points on {worst} even with a "
-        f"weight of {last.alpha:g}, more than the {100 * gate.max_drop:g} that max_drop allows; "
-        "no model is written. Raise --max_drop, or lower --train.learning_rate."
-    )
+def before_and_after(
+    settings: ContinualAddSettings, task: Task, model: Path, held_out: Sequence[Task]
+) -> tuple[dict[str, TaskScores], dict[str, TaskScores]]:
+    """Scores on a new task and the held-out ones, by the model before the task and after it.
+
+    model: the folder of the new model; the scores are put into its history.
+    """
+    sets = [
+        eval_set(task, "test", "val"),
+        *(eval_set(each, "test", "val", "train") for each in held_out),
+    ]
+    measured = [each for each in sets if each is not None]
+    if not measured:
+        return {}, {}
+    words, workers = vocabulary(task_history.read_history(model).tasks), settings.train.workers
+    clip, _ = open_model(settings.model, settings.pretrained, settings.device)
+    before = evaluate_clip(clip, measured, words, workers)
+    clip = load_clip(f"{LOCAL}{model}", device=settings.device)
+    after = evaluate_clip(clip, measured, words, workers)
+    scores = {"before": to_jsonable(before), "after": to_jsonable(after)}
+    task_history.note_scores(model, scores)
+    return before, after
+
+
+def vocabulary(tasks: Sequence[TaskRecord]) -> list[tuple[str, list[str]]]:
+    """The class names of all tasks learnt, with their prompts."""
+    return [
+        (name, [template.replace("{}", name) for template in task.templates])
+        for task in tasks
+        if not task.captions
+        for name in task.classes
+    ]
 
 
 def accuracy_matrix(rows: Rows, tasks: Sequence[str], split: str) -> AccuracyMatrix:

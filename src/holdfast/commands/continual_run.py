@@ -4,50 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from holdfast import names, task_history
-from holdfast.anchors.base import Memory
 from holdfast.commands.continual_add import LearntTask, learn_task
+from holdfast.commands.continual_joint import JOINT, learn_jointly
 from holdfast.commands.continual_prepare import (
     GATE_FIELDS,
     open_model,
     open_task_run,
     prepare,
-    task_hashes,
     with_absolute_paths,
 )
 from holdfast.commands.continual_results import (
+    FIRST_ROW,
+    Evaluator,
     Rows,
     accuracy_matrix,
     conclude_stream,
+    measured_split,
     several,
     stream_numbers,
     write_matrix,
 )
 from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
-from holdfast.data.folders import LabelledImages, fingerprint
+from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task, TaskSource, find_stream, open_source
-from holdfast.device import attention
 from holdfast.errors import UsageError
-from holdfast.evaluation import EvalSet, eval_set, evaluate_clip
-from holdfast.files import derive_seed, read_typed, write_json
-from holdfast.learners import TwoTowerLearner
-from holdfast.memory import clip_training
 from holdfast.methods import Family, compose
-from holdfast.models.clip import CLIP, load_clip
-from holdfast.models.text import tokenize
-from holdfast.places import LOCAL
-from holdfast.results import ContinualResult, Costs, StepResult, StreamTask, TaskScores
+from holdfast.results import ContinualResult, Costs, StreamTask
 from holdfast.runs import Run, peak_memory
-from holdfast.settings.base import to_jsonable
 from holdfast.stages import Stage
-from holdfast.task_history import TaskHistory, TaskRecord
-from holdfast.train import fit
-
-ZERO_SHOT, JOINT = "zero-shot", "joint"
 
 
 def run_stream(settings: ContinualRunSettings) -> ContinualResult:
@@ -70,10 +59,10 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
         tasks = [open_source(source, out / "data") for source in sources]
         run.check_inputs({"model": history.weights, **stream_hashes(sources, tasks)})
         evaluator = Evaluator(settings, tasks, run)
-        rows: Rows = {ZERO_SHOT: evaluator.row(out, history.weights, lambda: clip)}
+        rows: Rows = {FIRST_ROW: evaluator.row(out, history.weights, lambda: clip)}
         learnt: list[LearntTask] = []
         if not method.trains:
-            rows |= {task.name: rows[ZERO_SHOT] for task in tasks}
+            rows |= {task.name: rows[FIRST_ROW] for task in tasks}
         elif method.name == JOINT:
             folder = out / "tasks" / JOINT
             learnt.append(learn_jointly(settings, clip, history, sources, tasks, folder))
@@ -144,7 +133,7 @@ def check_stream(settings: ContinualRunSettings, sources: Sequence[TaskSource]) 
     folder = task_history.find_model(settings.model)
     history = task_history.read_history(folder) if folder is not None else None
     for position, source in enumerate(sources):
-        if names.comparable(source.name) in (ZERO_SHOT, JOINT):
+        if names.comparable(source.name) in (FIRST_ROW, JOINT):
             raise UsageError(
                 f"A task cannot be called {source.name!r}, as a row of the matrix is; rename it."
             )
@@ -156,17 +145,6 @@ def check_stream(settings: ContinualRunSettings, sources: Sequence[TaskSource]) 
             history.check_new(source.name)
         if task is not None:
             measured_split(task, settings)
-
-
-def measured_split(task: Task, settings: ContinualRunSettings) -> EvalSet:
-    """The images to measure on. Raises UsageError if the task has none."""
-    found = eval_set(task, settings.split)
-    if found is None:
-        raise UsageError(
-            f"The task {task.name!r} has no split {settings.split!r} to be measured on; add a "
-            f"folder {settings.split} to it, or take the other of val and test with --split."
-        )
-    return found
 
 
 def stream_hashes(sources: Sequence[TaskSource], tasks: Sequence[Task]) -> dict[str, str]:
@@ -205,119 +183,3 @@ def add_settings(
         seed=settings.seed,
         device=settings.device,
     )
-
-
-class Evaluator:
-    """Measures models on all tasks of the stream; a row that was measured before is read."""
-
-    def __init__(self, settings: ContinualRunSettings, tasks: Sequence[Task], run: Run) -> None:
-        self.settings, self.run = settings, run
-        self.sets = [measured_split(task, settings) for task in tasks]
-        self.vocabulary = [
-            pair
-            for each in self.sets
-            if not each.captions
-            for pair in zip(each.classes, each.prompts, strict=True)
-        ]
-
-    def model_row(self, model: Path) -> dict[str, TaskScores]:
-        """Scores of a model's folder, which are also put into its history."""
-        weights = task_history.read_history(model).tasks[-1].weights
-        device = self.settings.device
-        found = self.row(model.parent, weights, lambda: load_clip(f"{LOCAL}{model}", device=device))
-        task_history.note_scores(model, {self.settings.split: to_jsonable(found)})
-        return found
-
-    def row(self, folder: Path, weights: str, clip: Callable[[], CLIP]) -> dict[str, TaskScores]:
-        """Scores by task; `clip()` gives the model if they are not in `folder` yet."""
-        path = folder / f"scores-{weights[:12]}-{self.settings.split}.json"
-        if path.exists():
-            return read_typed(path, dict[str, TaskScores])
-        with self.run.clock("evaluation"):
-            found = evaluate_clip(clip(), self.sets, self.vocabulary, self.settings.train.workers)
-        write_json(path, to_jsonable(found))
-        return found
-
-
-def learn_jointly(
-    settings: ContinualRunSettings,
-    clip: CLIP,
-    history: TaskHistory,
-    sources: Sequence[TaskSource],
-    tasks: Sequence[Task],
-    out: Path,
-) -> LearntTask:
-    """Fine-tune on the images of all tasks, with as many steps as the tasks have together.
-
-    The classes are those of all tasks; one that several have is one class, with the first's
-    prompt. history: that of the model that `clip` is.
-    """
-    images, prompts = together(tasks)
-    both, model = Task(JOINT, ("{}",), images), out / "model"
-    stage = Stage(out, "train", settings.train.checkpoint_minutes)
-    if (model / task_history.TASKS).is_file():
-        stage.remove()  # an earlier start may have been killed before it did
-        return LearntTask(both, model, read_typed(out / "step.json", StepResult))
-    steps = sum(replace(settings.train, **source.train).steps for source in sources)
-    train = replace(settings.train, steps=steps)
-    if any(task.captions for task in tasks):
-        train = replace(train, negatives="batch")  # there may be thousands of captions
-    seed = derive_seed(settings.seed, "task", 0, JOINT)
-    learner = TwoTowerLearner(clip, tokenize(clip, prompts), train.negatives)
-    composition = compose(settings.method, settings.anchors, Family.CONTINUAL)
-    training = clip_training(learner, clip, images, composition, Memory(), train, seed)
-    with attention(clip.device):
-        fit(learner, **training, stage=stage)
-    ignored = sorted({name for source in sources for name in source.train} - {"steps"})
-    step = StepResult(
-        task=JOINT,
-        position=0,
-        classes=len(images.classes),
-        captions=False,
-        method=JOINT,
-        seed=seed,
-        train=train.to_json(),
-        images={"train": len(images)},
-        notes=[f"All tasks were learnt at once, so what single ones set was not used: {ignored}."]
-        if ignored
-        else [],
-        costs=Costs(training_seconds=stage.seconds, peak_memory_bytes=peak_memory()),
-    )
-    write_json(out / "step.json", to_jsonable(step))
-    entries = [
-        TaskRecord(
-            name=task.name,
-            classes=task.classes.names,
-            templates=task.templates,
-            captions=task.captions,
-            method=JOINT,
-            seed=settings.seed,
-            settings={"train": train.to_json()},
-            data=task_hashes(task),
-            replay=None,
-        )
-        for task in tasks
-    ]
-    task_history.save(clip, history.with_task(*entries), model)
-    stage.remove()
-    return LearntTask(both, model, step)
-
-
-def together(tasks: Sequence[Task]) -> tuple[LabelledImages, list[str]]:
-    """The training images of all tasks under one list of classes, and the prompt of each."""
-    label: dict[str, int] = {}
-    spelt: list[str] = []
-    prompts: list[str] = []
-    for task in tasks:
-        for name, prompt in zip(task.classes, task.training_prompts(), strict=True):
-            if names.comparable(name) not in label:
-                label[names.comparable(name)] = len(spelt)
-                spelt.append(name)
-                prompts.append(prompt)
-    paths: list[Path] = []
-    labels: list[int] = []
-    for task in tasks:
-        own = [label[names.comparable(name)] for name in task.classes]
-        paths += task.train.paths
-        labels += [own[each] for each in task.train.labels]
-    return LabelledImages(paths, labels, names.from_names(spelt), tasks[0].train.root), prompts

@@ -15,8 +15,8 @@ from holdfast.commands.transfer_images import (
     agreeing,
     cost,
     image_counts,
-    input_hashes,
     training_images,
+    transfer_inputs,
 )
 from holdfast.commands.transfer_prepare import (
     TransferPlan,
@@ -60,7 +60,7 @@ def transfer(settings: TransferSettings) -> Classifier | Estimate:
         classifier = zero_shot_classifier(run, plan, clip)
         original, available = classifier.weights(), len(images)
         images = agreeing(images, classifier, plan)
-        run.check_inputs(input_hashes(images, original, plan))
+        run.check_inputs(transfer_inputs(images, original, plan))
 
         stage = train(run, classifier, clip, images, original, plan)
         merge = merging(classifier, original, images, plan)

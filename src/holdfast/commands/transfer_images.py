@@ -151,7 +151,9 @@ def agreeing(images: LabelledImages, classifier: Classifier, plan: TransferPlan)
     return subset(images, indices[keep_agreeing(logits, labels, share)].tolist())
 
 
-def input_hashes(images: LabelledImages, original: Weights, plan: TransferPlan) -> dict[str, str]:
+def transfer_inputs(
+    images: LabelledImages, original: Weights, plan: TransferPlan
+) -> dict[str, str]:
     """Hashes of what a run is made from and its settings only name."""
     found = {
         "class names": hashlib.sha256(repr(images.classes).encode()).hexdigest(),

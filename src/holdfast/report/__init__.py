@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from holdfast.files import write_text
 from holdfast.report import formats
-from holdfast.report.continual import AddPage, ContinualPage
+from holdfast.report.added import AddPage
+from holdfast.report.continual import ContinualPage
 from holdfast.report.distill import DistillPage
 from holdfast.report.page import ReportPage
 from holdfast.report.transfer import EvaluationPage, TransferPage
