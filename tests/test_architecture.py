@@ -25,7 +25,7 @@ LIGHT = (
     *("cli", "commands.settings", "anchors", "methods", "settings", "results", "runs"),
     *("report", "builtin"),
 )
-LONGEST = 330  # lines of a file
+LONGEST = 350  # lines of a file
 MOST_IMPORTED = 36  # names of ours in a module that is no list of exports
 PUBLIC = {"distill", "evaluate", "generate", "load_classifier", "predict", "transfer", "report"}
 # Each file has one of its own.
