@@ -213,14 +213,16 @@ def framed(size: tuple[int, int], frame: int = 2):
     return picture
 
 
-def save_open_clip(folder: Path, model: torch.nn.Module, config: dict) -> Path:
+def save_open_clip(
+    folder: Path, model: torch.nn.Module, config: dict, preprocess: dict = PREPROCESS
+) -> Path:
     """Write a model and its configuration as open_clip reads them."""
     import json
 
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    whole = {"model_cfg": config, "preprocess_cfg": PREPROCESS}
+    whole = {"model_cfg": config, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(whole))
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")

@@ -13,7 +13,8 @@ from holdfast.models.classifier import Head
 from holdfast.models.clip import CLIP
 from holdfast.models.text import image_embeddings, image_features, text_features
 
-FROZEN = ("logit_scale", "logit_bias")  # of CLIP; they stay as they are
+# Of CLIP; they stay as they are. No embedding comes from CoCa's decoder of captions.
+FROZEN = ("logit_scale", "logit_bias", "text_decoder.")
 
 
 class HeadLearner(nn.Module):
@@ -81,7 +82,7 @@ class TwoTowerLearner(nn.Module):
         self.model = clip.model
         self.tokens, self.negatives = tokens, negatives
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name not in FROZEN)
+            parameter.requires_grad_(not name.startswith(FROZEN))
 
     @property
     def logit_scale(self) -> Tensor:

@@ -90,7 +90,7 @@ def replay_fisher(
     over_all: among all prompts, and not those of a batch. Returns {parameter's name: tensor}.
     """
     for name, parameter in clip.model.named_parameters():
-        parameter.requires_grad_(name not in FROZEN)
+        parameter.requires_grad_(not name.startswith(FROZEN))
     generator = torch.Generator().manual_seed(derive_seed(seed, "fisher"))
 
     def log_likelihood(model: Any, batch: Batch) -> Tensor:
