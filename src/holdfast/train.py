@@ -8,8 +8,9 @@ time, and the objective can read and change the gradients in between.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -35,6 +36,12 @@ from holdfast.signals import held_signals
 from holdfast.stages import Stage, load_some
 
 Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
+
+
+class Terms(dict[str, Tensor]):
+    """The losses of one graph by name; measures: scalars beside them that are only recorded."""
+
+    measures: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Batches(Protocol):
@@ -97,10 +104,11 @@ def objective(
         if batch.replay is not None and replay_losses:
             assert memory.replay is not None
             seen = ReplayForward(learner, batch.replay, memory.replay, over)
-            terms: dict[str, Tensor] = {}
+            replayed = Terms()
             for replay_loss in replay_losses:
-                terms |= replay_loss.replay_losses(seen)
-            yield terms
+                replayed |= replay_loss.replay_losses(seen)
+            replayed.measures = {k: v for a in replay_losses for k, v in a.measures(seen).items()}
+            yield replayed
         terms = {name: pull() for name, pull in pulls.items()}
         answers = learner.answers(batch)
         terms |= method.new_loss(learner, answers, batch, label_smoothing)
@@ -165,6 +173,7 @@ def fit(
             moved = list(module.buffers()) if optimisation.batch_statistics == "learn" else []
             buffers = [buffer.clone() for buffer in moved]
             losses: dict[str, Tensor] = {}
+            measures: dict[str, Tensor] = {}
             pending = objective(module, batch)
             while True:
                 with autocast(device, optimisation.precision):
@@ -173,6 +182,7 @@ def fit(
                     break
                 torch.stack(list(terms.values())).sum().backward()
                 losses |= {name: term.detach() for name, term in terms.items()}
+                measures |= getattr(terms, "measures", {})
 
             norm = nn.utils.clip_grad_norm_(parameters, optimisation.clip_norm or math.inf).item()
             values = {name: value.item() for name, value in losses.items()}
@@ -193,7 +203,9 @@ def fit(
                 callback.after_step(step, module)
             advance(1)
             if stage is not None:
-                about = {"learning_rate": rate, "gradient_norm": norm}
+                about: dict[str, Any] = {"learning_rate": rate, "gradient_norm": norm}
+                if measures:
+                    about["measures"] = {name: value.item() for name, value in measures.items()}
                 stage.record({"step": step, "losses": values} | about)
                 if stage.is_due() or stop.signal is not None:
                     stage.save(step + 1, module, optimizer, callback)

@@ -112,3 +112,37 @@ def test_the_papers_values_and_what_would_teach_nothing():
         "directions or train_towers."
     )
     assert ReplayDistillation(0, **nothing).weight == 0
+
+
+@pytest.mark.parametrize("over", ["batch", "all"])
+@pytest.mark.parametrize("directions", ["both", "image"])
+def test_the_drift_is_the_loss_beyond_the_old_models_own_entropy(over, directions):
+    learner, temperature = Towers(), 3.0
+    new, old = similarities(learner, over=over)
+    anchor = ReplayDistillation(0.7, over=over, directions=directions, temperature=temperature)
+    drift = anchor.measures(seen(learner, over))
+    sides = {"drift_image": (new, old), "drift_text": (new.T, old.T)}
+    if directions == "image":
+        del sides["drift_text"]
+    assert list(drift) == list(sides)
+    for name, (ours, theirs) in sides.items():
+        p = (theirs / temperature).softmax(dim=1)
+        entropy = -(p * p.log()).sum(dim=1).mean()
+        loss = by_hand(ours, theirs, "contrastive", temperature) / temperature**2
+        torch.testing.assert_close(drift[name], (loss - entropy).detach())
+        assert not drift[name].requires_grad and drift[name] > 0
+
+
+def test_a_model_that_answers_as_the_old_one_has_not_drifted():
+    class Same(Towers):
+        def image_features(self, images):
+            return REPLAY.teacher_images[PLACES]
+
+        def text_features(self, tokens):
+            return REPLAY.teacher_text[LABELS.unique()]
+
+    forward = seen(Same(), "batch")
+    anchor = ReplayDistillation()
+    assert all(abs(d) < 1e-6 for d in anchor.measures(forward).values())
+    assert all(loss > 0.1 for loss in anchor.replay_losses(forward).values())
+    assert ReplayDistillation(loss="features").measures(forward) == {}

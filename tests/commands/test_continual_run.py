@@ -175,6 +175,12 @@ def test_methods_in_the_same_harness(method, tasks, options, model, tmp_path):
     for step in result["steps"]:
         losses = set(step["training"][0]["losses"]) - {"cross_entropy"}
         assert losses == LOSSES[method] | ({"consolidation"} if method in PULLED else set())
+        drift = {name.replace("distillation", "drift") for name in losses if "distil" in name}
+        measured = [record["measures"] for record in step["training"]]
+        assert all(set(found) == drift for found in measured)
+        if method == "gift":  # at first both are one model, and then they move apart
+            first, last = (found["drift_image"] for found in (measured[0], measured[-1]))
+            assert first == pytest.approx(0, abs=1e-6) and last > first
         assert (step["replay"] is not None) == (method in ("gift", "ewc", "zscl"))
     if method == "zscl":  # reference images know nothing of the tasks
         [row] = result["steps"][1]["replay"]["coverage"]

@@ -176,6 +176,7 @@ def step(folder: Path, tasks: list[str], place: int) -> StepResult:
             TrainingStep(
                 step=n,
                 losses={"cross_entropy": 2 * math.exp(-n / 20), "distillation_image": 1.0},
+                measures={"drift_image": n / 400, "drift_text": n / 500},
                 learning_rate=3e-4,
                 gradient_norm=1.0 + n,
             )

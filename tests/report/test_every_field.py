@@ -146,7 +146,7 @@ def other(value: Any) -> Any:
         return type(value)(changed)
     if isinstance(value, dict):
         [first, *_] = value or ["Q"]
-        return {**value, first: other(value.get(first, ""))}
+        return {**value, first: other(value.get(first, 0.5))}
     raise AssertionError(value)
 
 

@@ -244,6 +244,10 @@ class ReplayLoss(Anchor):
         """Named scalars."""
         raise NotImplementedError
 
+    def measures(self, seen: ReplayForward) -> dict[str, Tensor]:
+        """Named scalars that are recorded and not learnt from; they need no graph."""
+        return {}
+
 
 Pull = Callable[[], "Tensor"]
 

@@ -79,13 +79,36 @@ class ReplayDistillation(ReplayLoss):
                 "text": losses.feature_mse(text, old_text),
             }
         else:
-            paired, old = self.over == "batch", seen.teacher_logits
-            new = seen.logits(self.train_towers, paired)
-            old = old[:, seen.pairs] if paired else old
+            new, old = self.both_logits(seen)
             terms = {"image": self.compare(new, old), "text": self.compare(new.T, old.T)}
-        if self.directions == "image":
-            del terms["text"]
-        return {f"distillation_{side}": self.weight * term for side, term in terms.items()}
+        return {f"distillation_{side}": self.weight * terms[side] for side in self.sides}
+
+    def measures(self, seen: ReplayForward) -> dict[str, Tensor]:
+        """`drift_image` and `drift_text`: how far the new model's answers are from the old one's.
+
+        The divergence KL(old || new) of the softened answers, in nats. The contrastive loss is T^2
+        times more than it by the old model's own entropy, so it is no zero where nothing drifted.
+        """
+        if self.loss == "features":
+            return {}
+        new, old = (logits.detach() for logits in self.both_logits(seen))
+        sides = {"image": (new, old), "text": (new.T, old.T)}
+        softened = self.temperature**2
+        return {
+            f"drift_{side}": losses.kl_loss(*sides[side], self.temperature) / softened
+            for side in self.sides
+        }
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The directions that are compared."""
+        return ("image", "text") if self.directions == "both" else ("image",)
+
+    def both_logits(self, seen: ReplayForward) -> tuple[Tensor, Tensor]:
+        """(batch, candidates) logits of the new model and of the old one."""
+        paired, old = self.over == "batch", seen.teacher_logits
+        new = seen.logits(self.train_towers, paired)
+        return new, old[:, seen.pairs] if paired else old
 
     def compare(self, new: Tensor, old: Tensor) -> Tensor:
         """One direction: (batch, candidates) logits of the new and of the old model -> a scalar."""

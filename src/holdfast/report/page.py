@@ -50,6 +50,8 @@ LOSSES = {
     "distillation": "Distance from the teacher's answers (distillation)",
     "distillation_image": "Distance from the old model: which prompt an image has",
     "distillation_text": "Distance from the old model: which image a prompt has",
+    "drift_image": "Drift from the old model: which prompt an image has",
+    "drift_text": "Drift from the old model: which image a prompt has",
     "alignment_image": "Replayed images: finding their prompt",
     "alignment_text": "Replayed prompts: finding their image",
     "consolidation": "Distance from the old weights (consolidation)",
@@ -216,7 +218,7 @@ def change_blocks(
 
 
 def training_figures(steps: Sequence[TrainingStep], starts: Sequence[float] = ()) -> list[Figure]:
-    """A figure per loss, for the learning rate and for the gradient's length, over steps.
+    """A figure per loss and measure, for the learning rate and the gradient's length, over steps.
 
     starts: steps at which something new begins, as lines.
     """
@@ -226,6 +228,9 @@ def training_figures(steps: Sequence[TrainingStep], starts: Sequence[float] = ()
          [(s.step, s.losses.get(n)) for s in steps])
         for n in names
     ]  # fmt: skip
+    for n in dict.fromkeys(name for step in steps for name in step.measures):
+        found: list[tuple[float, float | None]] = [(s.step, s.measures.get(n)) for s in steps]
+        panels.append((LOSSES.get(n, n.replace("_", " ").capitalize()), "nats", found))
     panels.append(("Learning rate", "learning rate", [(s.step, s.learning_rate) for s in steps]))
     panels.append(("Length of the gradient", "norm", [(s.step, s.gradient_norm) for s in steps]))
     figures = []

@@ -86,12 +86,13 @@ class Costs:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStep:
-    """One recorded step of a training."""
+    """One recorded step of a training; measures: what was recorded beside the losses."""
 
     step: int
     losses: dict[str, float]
     learning_rate: float
     gradient_norm: float
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
