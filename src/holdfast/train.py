@@ -38,7 +38,7 @@ from holdfast.stages import Stage, load_some
 Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
 
 
-class Terms(dict[str, Tensor]):
+class StepTerms(dict[str, Tensor]):
     """The losses of one graph by name; measures: scalars beside them that are only recorded."""
 
     measures: Mapping[str, Tensor] = MappingProxyType({})
@@ -104,7 +104,7 @@ def objective(
         if batch.replay is not None and replay_losses:
             assert memory.replay is not None
             seen = ReplayForward(learner, batch.replay, memory.replay, over)
-            replayed = Terms()
+            replayed = StepTerms()
             for replay_loss in replay_losses:
                 replayed |= replay_loss.replay_losses(seen)
             replayed.measures = {k: v for a in replay_losses for k, v in a.measures(seen).items()}
