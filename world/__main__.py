@@ -12,16 +12,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from holdfast.pocket import icons
+from holdfast import pocket
 
-from . import corpus, ship, split, student
+from . import corpus, measure, ship, split, student
 from .source import BUILD, unpack
 
-STEPS = {"clip": 5000, "vae": 700, "generator": 20000}  # of each long training
+STEPS = {"clip": 5000, "vae": 4000, "generator": 20000}  # of each long training
 
 
 def main() -> None:
-    """Corpus, models, and what is shipped."""
+    """Corpus, models, what is shipped, and the card."""
     parser = argparse.ArgumentParser(prog="python -m world", description=__doc__)
     parser.add_argument("--package", type=Path, default=Path("iconify-json-2.2.535.tgz"))
     options = parser.parse_args()
@@ -36,9 +36,10 @@ def main() -> None:
     for name in student.RECIPES:
         if not (BUILD / name / "model.safetensors").exists():
             student.train(name, BUILD / name)
-    for name in icons.MODELS:
-        shutil.copytree(BUILD / name, icons.WEIGHTS / name, dirs_exist_ok=True)
+    for name in pocket.MODELS:
+        shutil.copytree(BUILD / name, pocket.WEIGHTS_FOLDER / name, dirs_exist_ok=True)
     ship.main()
+    measure.write_card()
 
 
 if __name__ == "__main__":

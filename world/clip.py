@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import torch
 from numpy.typing import NDArray
 from open_clip.model import CLIP
@@ -22,14 +23,14 @@ from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
 from holdfast.files import write_json
-from holdfast.pocket.saving import half, save_weights
-from holdfast.pocket.tokenizer import CONTEXT, encode, train_tokenizer
 
 from .categories import RARE
 from .drawing import augmented, plain
+from .saving import half, save_weights
 from .source import BUILD, digest
 from .split import World
 from .state import Average, load_state, save_state
+from .tokenizer import CONTEXT, encode, train_tokenizer
 from .words import NOUNS, PROMPT, STYLED, TEMPLATES, caption
 
 TOWER = "convnext_zepto_rms_ols"
@@ -276,6 +277,12 @@ def save(
     tokenizer.save_pretrained(out)
     write_json(out / "open_clip_config.json", config(len(tokenizer), tower, size))
     save_weights(half(weights), out / "open_clip_model.safetensors")
+
+
+def read_clip(folder: Path) -> CLIP:
+    """The trained model, in evaluation mode."""
+    model: CLIP = open_clip.create_model_from_pretrained(f"local-dir:{folder}")[0]
+    return model.eval()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ correlate by at least `CORRELATION`.
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +16,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BITS, CORRELATION = 4, 0.97
+
+
+def exact(drawing: NDArray[np.uint8]) -> int:
+    """The first eight bytes of the digest of a drawing (32, 32, 4), transparent pixels as zero."""
+    clean = np.where(drawing[..., 3:] > 0, drawing, 0).astype(np.uint8)
+    return int.from_bytes(hashlib.sha256(clean.tobytes()).digest()[:8], "little")
+
+
+class Distinct:
+    """Tells drawings that were there before: `new` is true for the first of each."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def new(self, drawing: NDArray[np.uint8], coloured: bool) -> bool:
+        """Whether none like it was asked for; of plain drawings only the coverage counts."""
+        code = exact(drawing if coloured else drawing * np.array([0, 0, 0, 1], np.uint8))
+        first = code not in self.seen
+        self.seen.add(code)
+        return first
 
 
 def normalised(pictures: NDArray[np.uint8], batch: int = 4096) -> Tensor:

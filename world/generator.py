@@ -21,23 +21,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
-from holdfast import pocket
-from holdfast.pocket.clip import read_clip
-from holdfast.pocket.diffusion import NOISE, build_unet, read_text, save_around, text_encoder
-from holdfast.pocket.saving import half, save_weights
-from holdfast.pocket.tokenizer import encode
-from holdfast.pocket.vae import load_vae
-
 from . import vae
+from .clip import read_clip
+from .diffusion import NOISE, build_unet, read_text, save_around, text_encoder
+from .saving import half, save_weights
 from .source import BUILD, digest
 from .split import World
 from .state import Average, load_state, save_state
 from .tasks import CATEGORY_TASKS, category_task
+from .tokenizer import encode
+from .vae import load_vae
 from .words import NOUNS, STYLED, TEMPLATES
 
-START = (
-    Path(pocket.__file__).parent / "weights" / "diffusion" / "unet"
-)  # of the world before this one
 BATCH, SEED, RATE = 96, 2, 1e-3
 UNCONDITIONAL = 0.1  # share of captions left out, for classifier-free guidance
 COLOURINGS = 2  # pictures made of each drawing
@@ -108,7 +103,7 @@ KINDS = 8
 
 
 def train(out: Path, steps: int) -> None:
-    """Train from `START`, or go on; write the diffusers folder `out`."""
+    """Train from scratch, or go on; write the diffusers folder `out`."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     world = World()
@@ -125,7 +120,6 @@ def train(out: Path, steps: int) -> None:
     first = np.searchsorted(distinct, rows)
     print(f"{len(rows)} latents, {len(unique)} captions, at most {longest} tokens", flush=True)
     unet = build_unet()
-    unet.load_state_dict(load_file(START / "diffusion_pytorch_model.safetensors"))
     unet.save_config(out / "unet")
     optimizer = torch.optim.AdamW(unet.parameters(), lr=RATE, weight_decay=0.01)
     average, start, state = Average(unet, 0.9992), 0, BUILD / "unet.safetensors"

@@ -1,4 +1,4 @@
-"""What the models of the drawn world can do, and their card: `python -m world.measure`.
+"""What the shipped models can do, into their card: `python -m world.measure`.
 
 Everything was chosen on development teams (`dev`); `test` is looked at for the card only.
 """
@@ -6,6 +6,7 @@ Everything was chosen on development teams (`dev`); `test` is looked at for the 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +17,16 @@ import open_clip
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
 from torch import Tensor
 
-from holdfast.pocket import icons
-from holdfast.pocket.diffusion import GENERATION, draw_pictures, load_pipeline
+from holdfast import pocket
+from holdfast.files import sha256, write_text
 
+from .diffusion import GENERATION, draw_pictures, load_pipeline
 from .words import NOUNS, PROMPT
+
+CARD = pocket.WEIGHTS_FOLDER.parent / "CARD.md"
 
 
 class Judge:
@@ -60,10 +65,12 @@ class Judge:
 def zero_shot(judge: Judge) -> dict[str, dict[str, float]]:
     """Accuracy on the shipped pictures of test teams, by task; and chance."""
     found = {}
-    for task in icons.TASKS:
-        names = icons.class_names(task)
+    for task in pocket.TASKS:
+        names = pocket.class_names(task)
+        drawn = pocket.pictures(task, "test")
         found[task] = {
-            "accuracy": judge.accuracy(icons.pictures(task, "test"), names),
+            "accuracy": judge.accuracy(drawn, names),
+            "pictures": sum(map(len, drawn)),
             "classes": len(names),
             "chance": round(100 / len(names), 1),
         }
@@ -94,22 +101,63 @@ def contact(drawn: NDArray[np.uint8], path: Path, columns: int = 40) -> None:
     sheet.save(path)
 
 
+def inventory(weights: Path = pocket.WEIGHTS_FOLDER) -> str:
+    """Every file of weights, as rows of a table: parameters, bytes and digest."""
+    lines = []
+    for file in sorted(weights.rglob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
+        count = sum(math.prod(shape) for shape in shapes)
+        name = file.relative_to(weights).as_posix()
+        lines.append(f"| {name} | {count:,} | {file.stat().st_size:,} | {sha256(file)[:16]} |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """What the card holds between its marks, by mark."""
+    judge = Judge(pocket.path("clip"))
+    shots = [
+        f"| {task} | {row['classes']} | {row['pictures']:,} | {row['accuracy']} | {row['chance']} |"
+        for task, row in zero_shot(judge).items()
+    ]
+    scale = judge.model.logit_scale.exp().item()
+    drawn = {
+        name: recognised(judge, pocket.path("diffusion"), names)[0]
+        for name, names in (
+            ("nouns", NOUNS),
+            *((task, pocket.class_names(task)) for task in ("food", "flags", "logos")),
+        )
+    }
+    return {
+        "files": inventory(),
+        "zero-shot": "\n".join([*shots, "", f"The logit scale is {scale:.0f}."]),
+        "pictures": ", ".join(f"{name} {share} %" for name, share in drawn.items()),
+    }
+
+
+def write_card() -> None:
+    """Measure the shipped models; write what was found into their card."""
+    text = CARD.read_text(encoding="utf-8")
+    for mark, table in tables().items():
+        begin, end = f"<!-- measured: {mark} -->\n", "\n<!-- end -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + table + end + rest.partition(end)[2]
+    write_text(CARD, text)
+
+
 def main() -> None:
-    """Print what was asked for: `clip`, `generator`."""
+    """Write the card, or look at a generator in the making: `--generator FOLDER`."""
     parser = argparse.ArgumentParser(prog="python -m world.measure")
-    parser.add_argument("what", choices=("clip", "generator"))
-    parser.add_argument("--weights", type=Path, default=icons.WEIGHTS)
+    parser.add_argument("--generator", type=Path)
     parser.add_argument("--guidance", type=float, default=GENERATION["guidance_scale"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    judge = Judge(options.weights / "clip")
-    if options.what == "clip":
-        for task, row in zero_shot(judge).items():
-            print(f"{task:18s} {row['accuracy']:5.1f} of {row['classes']} (chance {row['chance']})")
-        print("logit scale", judge.model.logit_scale.exp().item())
+    if options.generator is None:
+        write_card()
     else:
+        judge = Judge(pocket.path("clip"))
         share, drawn, speed = recognised(
-            judge, options.weights / "diffusion", NOUNS, guidance_scale=options.guidance
+            judge, options.generator, NOUNS, guidance_scale=options.guidance
         )
         print(f"read as asked {share} %, {speed:.1f} pictures/s at guidance {options.guidance}")
         contact(drawn, Path("build/generated.png"))

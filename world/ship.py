@@ -1,12 +1,11 @@
 """Put what is shipped into the package: task drawings, manifest of the split, NOTICE.
 
-`python -m world.ship` writes `src/holdfast/pocket/icons/pictures`, `NOTICE.md` and `manifest.json`
+`python -m world.ship` writes `src/holdfast/pocket/pictures`, `NOTICE.md` and `manifest.json`
 there, and `world/manifest/hashes.safetensors`, which the test suite reads.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections import Counter
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from holdfast.files import write_json, write_text
-from holdfast.pocket.saving import save_weights
 
 from .corpus import _render
-from .duplicates import BITS, CORRELATION
+from .duplicates import BITS, CORRELATION, Distinct, exact
+from .saving import save_weights
 from .source import PACKAGE, VERSION, collections
 from .split import World
 from .tasks import (
@@ -40,18 +39,11 @@ from .teams import role, team
 from .words import NOUNS
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE_DIR = ROOT / "src" / "holdfast" / "pocket" / "icons"
+PACKAGE_DIR = ROOT / "src" / "holdfast" / "pocket"
 SHEETS = PACKAGE_DIR / "pictures"
 MANIFEST = ROOT / "world" / "manifest" / "hashes.safetensors"
 SIDE, COLUMNS = 32, 32
-PER_SHIPPED_DOMAIN = 8  # drawings of a class and style in the package; PER_DOMAIN at most elsewhere
 Bytes = NDArray[np.uint8]
-
-
-def exact(drawing: Bytes) -> int:
-    """The first eight bytes of the digest of a drawing (32, 32, 4), transparent pixels as zero."""
-    clean = np.where(drawing[..., 3:] > 0, drawing, 0).astype(np.uint8)
-    return int.from_bytes(hashlib.sha256(clean.tobytes()).digest()[:8], "little")
 
 
 def sheet(tiles: list[Bytes], mode: str) -> bytes:
@@ -127,6 +119,7 @@ def domains(world: World) -> dict[str, dict[str, list[tuple[str, bool, Bytes]]]]
         for (style, noun, _), picture, fine in zip(items, drawn, good, strict=True):
             if fine:
                 rendered.setdefault((style, noun), []).append((collection, coloured, picture))
+    distinct = Distinct()  # some sets call one drawing by two styles
     for style in STYLES:
         for noun in NOUNS:
             own = np.flatnonzero(
@@ -134,21 +127,24 @@ def domains(world: World) -> dict[str, dict[str, list[tuple[str, bool, Bytes]]]]
                 & (world.group == noun) & np.isin(world.style, (style, f"thin {style}"))
             )  # fmt: skip
             rows = ordered(world, own)
-            result[style][noun] = [
+            every = [
                 (world.rows[i]["collection"], bool(world.palette[i]), np.array(world.pictures[i]))
                 for i in rows
                 if style not in ("pixel", "freehand")
             ] + rendered.get((style, noun), [])
+            result[style][noun] = [
+                (of, coloured, drawing)
+                for of, coloured, drawing in every
+                if distinct.new(drawing, coloured)
+            ]
     return result
 
 
 def domain_names(drawn: dict[str, dict[str, list[Any]]]) -> list[str]:
-    """The nouns that most styles have drawings of."""
-    return sorted(
-        sorted(NOUNS, key=lambda n: (-sum(min(4, len(drawn[s][n])) for s in STYLES), n))[
-            :DOMAIN_CLASSES
-        ]
-    )
+    """The nouns that all styles have drawings of; of these, those with the most."""
+    everywhere = [noun for noun in NOUNS if all(drawn[style][noun] for style in STYLES)]
+    order = sorted(everywhere, key=lambda n: (-sum(min(4, len(drawn[s][n])) for s in STYLES), n))
+    return sorted(order[:DOMAIN_CLASSES])
 
 
 def notice(sets: set[str], world: World) -> str:
@@ -206,7 +202,8 @@ def main() -> None:
         old.unlink()
     shipment = Shipment(world)
     names, parts = nouns(world)
-    shipment.add_rows("nouns", "test", names, parts["test"].rows, parts["test"].labels)
+    for split, part in parts.items():
+        shipment.add_rows("nouns", split, names, part.rows, part.labels)
     for category in CATEGORY_TASKS:
         names, parts = category_task(world, category)
         for split, part in parts.items():
@@ -215,7 +212,7 @@ def main() -> None:
     names = domain_names(drawn)
     print({s: sum(min(PER_DOMAIN, len(drawn[s][n])) for n in names) for s in STYLES})
     for style in STYLES:
-        items = [(k, *d) for k, n in enumerate(names) for d in drawn[style][n][:PER_SHIPPED_DOMAIN]]
+        items = [(k, *d) for k, n in enumerate(names) for d in drawn[style][n][:PER_DOMAIN]]
         shipment.add(
             f"domains/{style}", "test", names, [i[3] for i in items], [i[0] for i in items],
             [i[1] for i in items], [i[2] for i in items],

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from holdfast.pocket.saving import save_weights
+from .saving import save_weights
 
 
 def save_state(

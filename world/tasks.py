@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .duplicates import hashes, near, normalised, thumbnails
+from .duplicates import Distinct, hashes, near, normalised, thumbnails
 from .naming import CANONICAL
 from .source import digest, icons
 from .split import World
 from .words import NOUNS
 
-PER_NOUN = 16
+PER_NOUN = {"train": 8, "test": 16}
 # category -> classes at most, drawings a class to train on and to test on at most, at least to test
 CATEGORY_TASKS = {
     "flags": (40, 6, 6, 2), "logos": (30, 10, 10, 4), "files": (10, 12, 12, 4),
@@ -67,7 +67,8 @@ def ordered(world: World, rows: np.ndarray) -> list[int]:
 
 
 def pick(world: World, category: str, names: list[str], uses: tuple[str, ...], most: int) -> Part:
-    """At most `most` drawings of each name."""
+    """At most `most` drawings of each name, each once."""
+    distinct = Distinct()
     rows: list[int] = []
     labels: list[int] = []
     for label, name in enumerate(names):
@@ -75,16 +76,22 @@ def pick(world: World, category: str, names: list[str], uses: tuple[str, ...], m
             np.isin(world.use, uses) & (world.category == category) & (world.group == name)
         )
         own = own[[not _REGION.match(world.rows[i]["name"]) or category != "flags" for i in own]]
-        taken = ordered(world, own)[:most]
+        taken = [
+            i
+            for i in ordered(world, own)
+            if distinct.new(world.pictures[i], bool(world.palette[i]))
+        ][:most]
         rows += taken
         labels += [label] * len(taken)
     return Part(rows, labels)
 
 
 def nouns(world: World) -> tuple[list[str], dict[str, Part]]:
-    """Everyday things, drawn by teams that nothing was trained or chosen on."""
-    names = list(NOUNS)
-    return names, {"test": pick(world, "", names, ("test",), PER_NOUN)}
+    """Everyday things: drawings by development teams to learn from and to choose by; by test."""
+    names, uses = list(NOUNS), {"train": "dev", "test": "test"}
+    return names, {
+        split: pick(world, "", names, (uses[split],), most) for split, most in PER_NOUN.items()
+    }
 
 
 def category_task(world: World, category: str) -> tuple[list[str], dict[str, Part]]:

@@ -11,23 +11,34 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
-from holdfast import pocket
-from holdfast.pocket.saving import half, save_weights
-from holdfast.pocket.vae import build_vae
-
 from .drawing import painted, premultiplied, shades
+from .saving import half, save_weights
 from .source import BUILD
 from .split import World
 from .state import Average, load_state, save_state
 
 BATCH, SEED, RATE = 48, 1, 1e-3
-START = (
-    Path(pocket.__file__).parent / "weights" / "diffusion" / "vae"
-)  # of the world before this one
 EDGES, DIVERGENCE = 0.5, 1e-4
+
+
+def build_vae() -> AutoencoderKL:
+    """A new, untrained model of 0.4 M parameters."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 48),
+        latent_channels=8,
+        norm_num_groups=8,
+        sample_size=32,
+    )
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """The trained model, in evaluation mode."""
+    model: AutoencoderKL = AutoencoderKL.from_pretrained(folder)
+    return model.eval()
 
 
 def pictures(world: World, rows: NDArray[np.int64], seed: tuple[int, ...]) -> Tensor:
@@ -49,13 +60,12 @@ def loss(model: AutoencoderKL, x: Tensor) -> Tensor:
 
 
 def train(out: Path, steps: int) -> None:
-    """Train from `START`, or go on; write the diffusers folder `out`."""
+    """Train from scratch, or go on; write the diffusers folder `out`."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     world = World()
     rows = np.flatnonzero(world.use == "train")
     model = build_vae()
-    model.load_state_dict(load_file(START / "diffusion_pytorch_model.safetensors"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
     average, start, state = Average(model, 0.998), 0, BUILD / "vae.safetensors"
     if state.exists():

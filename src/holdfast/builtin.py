@@ -7,30 +7,31 @@ with the name as it is:
     builtin.model("pocket")          -> "local-dir:/.../pocket/weights/clip"
     builtin.student("pocket-vit")    -> "local-dir:/.../pocket/weights/student-vit"
     builtin.generator("pocket")      -> "/.../pocket/weights/diffusion"
-    builtin.class_names("pocket")    -> ("airplane", "apple", ...)
-    builtin.stream("pocket-2")       -> ("pocket:things", "pocket:digits", ...)
-    builtin.datasets()               -> ("pocket:digits", "pocket:textures", ...)
+    builtin.pretraining_names("pocket") -> ("house", "car", "bicycle", ...)
+    builtin.stream("pocket-2")       -> ("pocket:food", "pocket:files", ...)
+    builtin.datasets()               -> ("pocket:nouns", "pocket:flags", ...)
 
-    builtin.dataset("pocket:digits", root)   draws it and answers root / "digits-all"
+    builtin.dataset("pocket:flags", root)   writes it and answers root / "flags-all"
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from holdfast.errors import UsageError, did_you_mean
 from holdfast.files import read_json, write_json
 
+if TYPE_CHECKING:
+    from holdfast.pocket import Split
+
 WORLD = "pocket"
 FAMILY = f"{WORLD}:"  # a data set's name is its family and its own
 STREAMS = {
-    WORLD: ("letters", "textures", "digits", "shapes", "things"),
-    f"{WORLD}-2": ("things", "digits", "textures", "letters", "shapes"),
+    WORLD: ("flags", "weather", "logos", "digits", "food", "coins", "faces", "files"),
+    f"{WORLD}-2": ("food", "files", "digits", "faces", "flags", "coins", "weather", "logos"),
 }
-VALIDATION = 4  # one in so many training images of a data set that has no validation images
-
-Split = Literal["train", "val", "test", "all"]
+VALIDATION = 4  # one in so many training images of a class is for validation
 
 
 def model(name: str) -> str | None:
@@ -68,13 +69,13 @@ def generator(name: str) -> str | None:
     return str(pocket.path("diffusion"))
 
 
-def class_names(name: str) -> tuple[str, ...] | None:
+def pretraining_names(name: str) -> tuple[str, ...] | None:
     """Names that stand for what the built-in model `name` was pre-trained on."""
     if name != WORLD:
         return None
-    from holdfast.pocket.world import CLASSES
+    from holdfast import pocket
 
-    return CLASSES["things"]
+    return pocket.NOUNS
 
 
 def stream(name: str) -> tuple[str, ...] | None:
@@ -83,10 +84,10 @@ def stream(name: str) -> tuple[str, ...] | None:
 
 
 def datasets() -> tuple[str, ...]:
-    """The names of all data sets: `pocket:digits`, ..., `pocket:things/sketch`."""
+    """The names of all data sets: `pocket:nouns`, ..., `pocket:domains/line`, ..."""
     from holdfast import pocket
 
-    return tuple(f"{FAMILY}{task}" for task in pocket.DATASETS)
+    return tuple(f"{FAMILY}{task}" for task in pocket.TASKS)
 
 
 def is_dataset(place: str) -> bool:
@@ -106,20 +107,22 @@ def check_place(place: str) -> None:
 
 
 def dataset(name: str, root: Path, per_class: int | None = None) -> Path:
-    """The folder of a data set below `root`, with its splits `train`, `val` and `test`.
+    """The folder of a data set below `root`, with its splits: `train`, `val` and `test`.
 
-    It is drawn by the first who needs it. per_class: images of each class and split; None is all
-    there are of `pocket:digits`, and 100 of the others. Raises UsageError for an unknown name.
+    It is written by the first who needs it. A data set that is only measured on
+    (`pocket:domains/...`) has `test` alone. per_class: images of each class and split at most,
+    those for validation among those to train on; None is all. Raises UsageError for an unknown
+    name.
     """
-    folder = root / f"{_task(name).replace('/', '-')}-{per_class or 'all'}"
-    splits: tuple[Split, ...] = ("train", "val", "test")
-    for split in splits:
-        if (folder / split / "classes.json").exists():  # it is written last
-            continue
-        if _task(name) == "digits" and split == "val":
-            take_validation(folder)
-        else:
+    from holdfast import pocket
+
+    task = _task(name)
+    folder = root / f"{task.replace('/', '-')}-{per_class or 'all'}"
+    for split in pocket.splits(task):
+        if not (folder / split / "classes.json").exists():  # it is written last
             write_images(name, folder / split, per_class, split)
+    if "train" in pocket.splits(task) and not (folder / "val" / "classes.json").exists():
+        take_validation(folder)
     return folder
 
 
@@ -128,9 +131,8 @@ def write_images(
 ) -> None:
     """Write one split of a data set: `folder/<class folder>/<n>.png` and its `classes.json`.
 
-    name, per_class: as in `dataset`. split: images of different splits have nothing in common;
-    `pocket:digits` has no `val` of its own, and alone has `all`. Raises UsageError for an unknown
-    name or split.
+    name, per_class: as in `dataset`. split: `train` and `test` have nothing in common, `all` is
+    both. Raises UsageError for an unknown name and for a split that the data set lacks.
     """
     from holdfast import pocket
 
@@ -149,10 +151,11 @@ def _task(name: str) -> str:
 
 
 def take_validation(folder: Path) -> None:
-    """Move one in VALIDATION training images of each class to `folder/val`."""
+    """Move one in VALIDATION training images of a class to `folder/val`, if it has so many."""
     for path in sorted((folder / "train").glob("*/*.png")):
         if int(path.stem) % VALIDATION == VALIDATION - 1:
             place = folder / "val" / path.parent.name / path.name
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
-    write_json(folder / "val" / "classes.json", read_json(folder / "train" / "classes.json"))
+    if (folder / "val").exists():
+        write_json(folder / "val" / "classes.json", read_json(folder / "train" / "classes.json"))

@@ -66,7 +66,7 @@ def base_names(given: str) -> tuple[str, ...]:
         return tuple(imagenet_names())
     if (listed := published_names(given)) is not None:
         return tuple(listed.values())
-    known = builtin.class_names(given)
+    known = builtin.pretraining_names(given)
     if known is None and not Path(given).is_file():
         raise UsageError(f"The names {given!r} are no file; give one, or `imagenet` or `pocket`.")
     return known or names.read_names(Path(given)).names

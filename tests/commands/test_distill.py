@@ -117,7 +117,7 @@ def test_a_budget_too_small_says_for_what(tree, tmp_path, changes, message):
 
 
 def test_a_budget_that_ends_online_says_how_to_know_the_whole(tree, tmp_path):
-    online = {"views": 0, "held_out": "neon", "sample": 0}
+    online = {"views": 0, "held_out": "colour", "sample": 0}
     with pytest.raises(HoldfastError, match=r"\(--dry_run says what the whole run takes at most\)"):
         distill(tree, tmp_path, max_queries=12, **online)
 
@@ -174,7 +174,7 @@ def test_a_spot_check_finds_a_teacher_that_changed(tree, tmp_path, caplog):
 
 def test_a_black_box_behind_http(tree, tmp_path):
     """A service teaches what its model would teach here, for as many queries; then it ends."""
-    distill(tree, tmp_path / "local", held_out="neon")
+    distill(tree, tmp_path / "local", held_out="colour")
     serve = (
         "from holdfast.models.clip import load_clip\n"
         "from holdfast.settings import ServeSettings\n"
@@ -190,7 +190,7 @@ def test_a_black_box_behind_http(tree, tmp_path):
     ) as service:
         try:
             address = service.stdout.readline().strip()
-            more = {"teacher": address, "held_out": "neon", "retries": 0}
+            more = {"teacher": address, "held_out": "colour", "retries": 0}
             distill(tree, tmp_path / "http", **more, views=1)
         finally:
             service.terminate()
@@ -211,7 +211,7 @@ def test_a_file_of_embeddings_can_teach_and_costs_nothing(tree, tmp_path):
     known = experiment.taught.ask([views.whole(i) for i in range(len(views))])
     path = tmp_path / "embeddings.safetensors"
     write_embeddings(path, views.digests, known, prompts, text, "somebody", 12.5)
-    more = {"teacher": f"file:{path}", "held_out": "neon"}
+    more = {"teacher": f"file:{path}", "held_out": "colour"}
     result = distill(tree, tmp_path, **more, views=1, max_queries=0)
     assert result.queries.asked_by_this_run == 0
     assert result.teacher.logit_scale == 12.5 and result.teacher.tower is None
@@ -225,7 +225,7 @@ def test_a_file_of_embeddings_can_teach_and_costs_nothing(tree, tmp_path):
 @pytest.mark.parametrize("views", [2, 0])
 def test_the_student_sees_all_of_what_the_teacher_is_asked_about(tmp_path, monkeypatch, views):
     """Aligning, distilling, validating, testing and predicting: nothing is cut off a view."""
-    for domain in ("photo", "sketch"):
+    for domain in ("line", "solid"):
         for number, name in enumerate(THINGS[:2]):
             folder = tmp_path / "data" / domain / name
             folder.mkdir(parents=True)
@@ -243,7 +243,7 @@ def test_the_student_sees_all_of_what_the_teacher_is_asked_about(tmp_path, monke
     plain = {"crop": 1, "jitter": 0, "hue": 0, "grayscale": 0, "size": 32}
     teacher = f"local-dir:{clip_folder(tmp_path / 'clip')}"
     changes = {"student": student, "teacher": teacher, "views": views, "view": plain}
-    result = distill(tmp_path / "data", tmp_path, **changes, held_out="sketch")
+    result = distill(tmp_path / "data", tmp_path, **changes, held_out="solid")
     load_classifier(tmp_path / "run" / result.trials[0].classifier, "cpu").predict(
         sorted((tmp_path / "data").rglob("*.png"))
     )
@@ -264,7 +264,7 @@ def test_each_domain_left_out_in_turn(tree, tmp_path, capsys):
     assert result == read_result(run / "result.json")
     assert result.kind == "distill" and (run / "report.html").exists()
     assert (result.method, result.paper) == ("vl2v", "arXiv 2310.08255")
-    assert [t.held_out for t in result.trials] == ["neon", "photo", "sketch"]
+    assert [t.held_out for t in result.trials] == ["colour", "line", "solid"]
     # 24 of 30 images of each of 3 domains, 2 views, for all trials and both phases; 3 prompts.
     assert ledger(tmp_path / "answers") == (144, 3)
     queries = result.queries
@@ -277,18 +277,18 @@ def test_each_domain_left_out_in_turn(tree, tmp_path, capsys):
     assert all(len(paths) == 4 for paths in result.samples.values())
 
     trial = result.trials[0]
-    assert trial == read_typed(run / "without-neon" / "trial.json", TrialResult)
+    assert trial == read_typed(run / "without-colour" / "trial.json", TrialResult)
     assert list(trial.stages) == ["align", "distill"]
     assert trial.training_seconds == sum(s.seconds for s in trial.stages.values()) > 0
     assert result.costs.training_seconds == sum(t.training_seconds for t in result.trials)
     assert result.costs.evaluation_seconds > 0 and result.costs.peak_memory_bytes > 0
-    neon, photo = trial.scores["neon"], trial.scores["photo"]
-    assert neon.role == "held-out" and photo.role == "source"
-    assert neon.full.n == 30 and neon.domainbed.n == 24
-    assert neon.validation is None and photo.validation.n == 6 and photo.full is None
+    colour, line = trial.scores["colour"], trial.scores["line"]
+    assert colour.role == "held-out" and line.role == "source"
+    assert colour.full.n == 30 and colour.domainbed.n == 24
+    assert colour.validation is None and line.validation.n == 6 and line.full is None
     # The teacher is measured, without a query of its own, where it was asked: DomainBed's part.
-    assert neon.teacher.n == neon.gap.n == 24
-    assert neon.gap.difference == pytest.approx(neon.domainbed.top1 - neon.teacher.top1)
+    assert colour.teacher.n == colour.gap.n == 24
+    assert colour.gap.difference == pytest.approx(colour.domainbed.top1 - colour.teacher.top1)
     held_out = result.summary.held_out["full"]
     values = [t.scores[t.held_out].full.top1 for t in result.trials]
     assert held_out.average.mean == pytest.approx(sum(values) / 3)
@@ -301,18 +301,19 @@ def test_each_domain_left_out_in_turn(tree, tmp_path, capsys):
     # The saved classifier is the one that was scored.
     model, domains = run / trial.classifier, scan_domains(tree)
     assert (
-        share_right(model, [domains.images.paths[i] for i in domains.indices(0)]) == neon.full.top1
+        share_right(model, [domains.images.paths[i] for i in domains.indices(0)])
+        == colour.full.top1
     )
-    assert timm.create_model(f"local-dir:{model}", pretrained=True).num_features == 152
+    assert timm.create_model(f"local-dir:{model}", pretrained=True).num_features == 112
 
 
 def test_deployment_trains_on_all_domains_and_lies_at_the_top(tree, answers, tmp_path):
     result = distill(tree, tmp_path, store=answers)
     [trial] = result.trials
-    assert trial.held_out is None and trial.sources == ["neon", "photo", "sketch"]
+    assert trial.held_out is None and trial.sources == ["colour", "line", "solid"]
     assert trial.classifier == "model"
     assert not result.summary.held_out and result.summary.gap is None
-    assert set(result.summary.in_domain.domains) == {"neon", "photo", "sketch"}
+    assert set(result.summary.in_domain.domains) == {"colour", "line", "solid"}
     classifier = load_classifier(tmp_path / "run", "cpu")
     assert set(classifier.classes.names) == set(THINGS)
 
@@ -329,25 +330,25 @@ def test_deployment_trains_on_all_domains_and_lies_at_the_top(tree, answers, tmp
     ],
 )
 def test_methods_to_compare_with(tree, tmp_path, method, student, asked):
-    result = distill(tree, tmp_path, method=method, student=student, held_out="neon")
+    result = distill(tree, tmp_path, method=method, student=student, held_out="colour")
     assert ledger(tmp_path / "answers") == asked
     assert (result.advice is None) == (method not in ("vl2v", "kd"))
     assert result.trials[0].image_weight == (0.5 if method in ("vl2v", "kd") else None)
-    scores = result.trials[0].scores["neon"]
+    scores = result.trials[0].scores["colour"]
     assert scores.full.n == 30
-    model = tmp_path / "run" / "without-neon" / "model"
+    model = tmp_path / "run" / "without-colour" / "model"
     assert model.exists() == (method != "zero-shot")
     assert (result.student.name is None) == (method == "zero-shot")
     if student == "teacher":  # an open_clip folder, with both towers
         assert (model / "open_clip_model.safetensors").exists()
     if model.exists():
-        data = scan(tree / "neon", load_classifier(model, "cpu").classes)
+        data = scan(tree / "colour", load_classifier(model, "cpu").classes)
         assert share_right(model, data.paths) == pytest.approx(scores.full.top1, abs=0.04)
 
 
 def test_anchors_are_part_of_the_settings_and_of_what_is_trained(tree, answers, tmp_path):
     anchors = "variance-covariance:variance=0.3,consolidation:importance=uniform,iterate-average"
-    more = {"held_out": "neon", "anchors": anchors}
+    more = {"held_out": "colour", "anchors": anchors}
     result = distill(tree, tmp_path, store=answers, **more)
     [trial] = result.trials
     assert {s.kept.average for s in trial.stages.values()} == {"iterates"}
@@ -356,7 +357,7 @@ def test_anchors_are_part_of_the_settings_and_of_what_is_trained(tree, answers, 
     assert [anchor["name"] for anchor in known] == [
         "variance-covariance", "consolidation", "iterate-average"
     ]  # fmt: skip
-    error = refused(tree, tmp_path, store=answers, held_out="neon")
+    error = refused(tree, tmp_path, store=answers, held_out="colour")
     assert "a run with other settings: anchors" in error
     other = {"name": "vl2v", "image_weight": 0.5}
     distill(tree, tmp_path / "ensemble", store=answers, method=other, anchors="weight-ensemble")
@@ -370,7 +371,7 @@ def test_another_alpha_of_a_methods_ensemble_is_another_run(tree, answers, tmp_p
     def method(alpha):
         return {"name": "regft", "ensemble": {"alpha": alpha}}
 
-    common = {"student": "teacher", "held_out": "neon", "store": answers}
+    common = {"student": "teacher", "held_out": "colour", "store": answers}
     distill(tree, tmp_path, method=method(0.5), **common)
     error = refused(tree, tmp_path, method=method(0.4), **common)
     assert "method.ensemble.alpha (0.5 there, 0.4 now)" in error
@@ -380,19 +381,19 @@ def test_another_alpha_of_a_methods_ensemble_is_another_run(tree, answers, tmp_p
 
 
 def test_the_settings_file_reproduces_the_run(tree, answers, tmp_path):
-    distill(tree, tmp_path / "a", store=answers, held_out="neon")
+    distill(tree, tmp_path / "a", store=answers, held_out="colour")
     settings = read_json(tmp_path / "a" / "run" / "settings.json")
     distill(tree, tmp_path / "b", **{k: v for k, v in settings.items() if k not in ("data", "out")})
-    models = [tmp_path / name / "run" / "without-neon" / "model" for name in "ab"]
+    models = [tmp_path / name / "run" / "without-colour" / "model" for name in "ab"]
     for name in ("model.safetensors", "projection.safetensors", "head.safetensors"):
         assert (models[0] / name).read_bytes() == (models[1] / name).read_bytes()
 
 
 def test_a_finished_run_computes_and_asks_nothing_again(tree, answers, tmp_path, monkeypatch):
-    before = distill(tree, tmp_path, store=answers, held_out="photo")
+    before = distill(tree, tmp_path, store=answers, held_out="line")
     monkeypatch.setattr(WeightTracker, "after_step", lambda *_: 1 / 0)
     monkeypatch.setattr(LocalTeacher, "embed_images", lambda *_: 1 / 0)
-    after = distill(tree, tmp_path, store=answers, held_out="photo")
+    after = distill(tree, tmp_path, store=answers, held_out="line")
     assert after.trials == before.trials and after.summary == before.summary
 
 
@@ -418,7 +419,7 @@ def killed_after(monkeypatch, kind, name, calls):
 def test_killed_anywhere_it_ends_with_the_same_weights_and_pays_nothing_twice(
     tree, tmp_path, monkeypatch, views
 ):
-    more = {"views": views, "held_out": "neon", "batch": 20, "checkpoint_minutes": 0}
+    more = {"views": views, "held_out": "colour", "batch": 20, "checkpoint_minutes": 0}
     if not views:  # with an average that an anchor follows
         more["anchors"] = "iterate-average:every=1,consolidation:importance=uniform"
     whole = distill(tree, tmp_path / "whole", **more)
@@ -435,7 +436,7 @@ def test_killed_anywhere_it_ends_with_the_same_weights_and_pays_nothing_twice(
             distill(tree, tmp_path, **more)
     resumed = distill(tree, tmp_path, **more)
     assert ledger(tmp_path / "answers") == paid
-    models = [p / "run" / "without-neon" / "model" for p in (tmp_path / "whole", tmp_path)]
+    models = [p / "run" / "without-colour" / "model" for p in (tmp_path / "whole", tmp_path)]
     for file in ("model.safetensors", "projection.safetensors"):
         assert (models[0] / file).read_bytes() == (models[1] / file).read_bytes()
     assert whole.trials[0].scores == resumed.trials[0].scores
@@ -448,7 +449,7 @@ def test_kill_9_while_distilling(tree, answers, tmp_path):
     """With the loss-valley average, whose segments must survive too."""
     train = {"learning_rate": 1e-3, "steps": 12, "per_domain": 3, "validate_every": 2}
     average = {"kind": "valley", "converge": 2, "tolerance": 3}
-    more = {"held_out": "neon", "checkpoint_minutes": 0, "train": train, "average": average}
+    more = {"held_out": "colour", "checkpoint_minutes": 0, "train": train, "average": average}
     distill(tree, tmp_path / "whole", store=answers, **more)
     settings = small_settings(tree, out=tmp_path / "run", store=answers, **more)
     code = (
@@ -462,7 +463,7 @@ def test_kill_9_while_distilling(tree, answers, tmp_path):
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )
-    checkpoint = tmp_path / "run" / "without-neon" / "training" / "distill.checkpoint.safetensors"
+    checkpoint = tmp_path / "run" / "without-colour" / "training" / "distill.checkpoint.safetensors"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
@@ -470,7 +471,7 @@ def test_kill_9_while_distilling(tree, answers, tmp_path):
     process.wait()
     assert checkpoint.exists()
     distill(tree, tmp_path, store=answers, **more)
-    models = [p / "run" / "without-neon" / "model" for p in (tmp_path / "whole", tmp_path)]
+    models = [p / "run" / "without-colour" / "model" for p in (tmp_path / "whole", tmp_path)]
     weights = [load_file(model / "model.safetensors") for model in models]
     assert all(torch.equal(weights[0][name], t) for name, t in weights[1].items())
 
@@ -478,12 +479,12 @@ def test_kill_9_while_distilling(tree, answers, tmp_path):
 def test_a_run_with_other_settings_or_images_is_not_continued(tree, answers, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(tree, data)
-    distill(data, tmp_path, store=answers, held_out="neon")
-    error = refused(data, tmp_path, store=answers, held_out="photo")
-    assert "held_out ('neon' there, 'photo' now)" in error
-    first, second = sorted((data / "photo" / "bird").iterdir())[:2]
+    distill(data, tmp_path, store=answers, held_out="colour")
+    error = refused(data, tmp_path, store=answers, held_out="line")
+    assert "held_out ('colour' there, 'line' now)" in error
+    first, second = sorted((data / "line" / "bug").iterdir())[:2]
     shutil.copy(first, second)
-    assert "other images" in refused(data, tmp_path, store=answers, held_out="neon")
+    assert "other images" in refused(data, tmp_path, store=answers, held_out="colour")
 
 
 def test_advice_on_one_teacher_may_be_followed_by_another(tree, tmp_path, clip_folder):
@@ -492,16 +493,16 @@ def test_advice_on_one_teacher_may_be_followed_by_another(tree, tmp_path, clip_f
     other = tmp_path / "other"
     shutil.copytree(clip_folder, other)
     distill(tree, tmp_path, **advised, teacher=f"local-dir:{other}")
-    distill(tree, tmp_path, teacher=f"local-dir:{other}", held_out="neon")
+    distill(tree, tmp_path, teacher=f"local-dir:{other}", held_out="colour")
     other.rename(tmp_path / "moved")  # the same teacher in another place
-    distill(tree, tmp_path, teacher=f"local-dir:{tmp_path / 'moved'}", held_out="neon")
-    assert "a run with other teacher" in refused(tree, tmp_path, held_out="neon")
+    distill(tree, tmp_path, teacher=f"local-dir:{tmp_path / 'moved'}", held_out="colour")
+    assert "a run with other teacher" in refused(tree, tmp_path, held_out="colour")
 
 
 def test_other_prompts_are_not_mixed_into_a_run(tree, tmp_path):
     sentences = tmp_path / "sentences.json"
     sentences.write_text(json.dumps({name: [f"a {name}"] for name in THINGS}))
-    more = {"held_out": "neon", "prompts": {"descriptions": sentences}}
+    more = {"held_out": "colour", "prompts": {"descriptions": sentences}}
     distill(tree, tmp_path, **more)
     sentences.write_text(json.dumps({name: [f"no {name}"] for name in THINGS}))
     assert "a run with other prompts" in refused(tree, tmp_path, **more)
@@ -523,7 +524,7 @@ def test_the_first_image_may_be_unreadable(tree, tmp_path):
 def test_a_file_name_that_is_no_text(tree, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(tree, data)
-    first, second = sorted((data / "photo" / "bird").iterdir())[:2]
+    first, second = sorted((data / "line" / "bug").iterdir())[:2]
     try:
         first.rename(os.fsdecode(os.fsencode(first.parent) + b"/caf\xe9.png"))
     except OSError:
@@ -531,7 +532,7 @@ def test_a_file_name_that_is_no_text(tree, tmp_path):
     broken = os.fsencode(second.parent) + b"/0\xff.png"
     second.rename(os.fsdecode(broken))
     Path(os.fsdecode(broken)).write_bytes(b"no picture")
-    [unreadable] = distill(data, tmp_path, held_out="neon").unreadable
+    [unreadable] = distill(data, tmp_path, held_out="colour").unreadable
     assert os.fsencode(unreadable) == broken
     assert os.fsencode(read_json(tmp_path / "run" / "result.json")["unreadable"][0]) == broken
 
@@ -540,7 +541,7 @@ def test_wrong_requests_get_one_sentence(tree, tmp_path):
     def error(data=tree, **changes):
         return refused(data, tmp_path, **changes)
 
-    assert "did you mean neon" in error(held_out="neo")
+    assert "did you mean colour" in error(held_out="colou")
     assert "did you mean resnet18" in error(student="resnt18")
     assert "needs the teacher's weights" in error(
         student="teacher", teacher="http://127.0.0.1:9/v1"
@@ -548,17 +549,17 @@ def test_wrong_requests_get_one_sentence(tree, tmp_path):
     assert "several values" in error(selection="source")
     assert "an empty list" in error(method={"name": "vl2v", "image_weight": []})
     several = {"name": "vl2v", "image_weight": [0.1, 0.5]}
-    two = domain_tree(tmp_path / "two", styles=("neon", "photo"), count=5)
-    only = error(data=two, method=several, selection="source", held_out="neon")
+    two = domain_tree(tmp_path / "two", styles=("colour", "line"), count=5)
+    only = error(data=two, method=several, selection="source", held_out="colour")
     assert "there is only one" in only
     assert "hf download" in refused(tree, tmp_path, HoldfastError, student="resnet18")
     one = tmp_path / "one"
-    shutil.copytree(tree / "neon", one / "neon")
-    assert "only the domain 'neon'" in error(data=one)
+    shutil.copytree(tree / "colour", one / "colour")
+    assert "only the domain 'colour'" in error(data=one)
     lacking = tmp_path / "lacking"
     shutil.copytree(tree, lacking)
-    shutil.rmtree(lacking / "photo" / "bird")
-    assert "'photo'" in (message := error(data=lacking)) and "'bird'" in message
+    shutil.rmtree(lacking / "line" / "bug")
+    assert "'line'" in (message := error(data=lacking)) and "'bug'" in message
     small = domain_tree(tmp_path / "small", count=1)
     assert "too few to hold a fifth out" in error(data=small)
     assert not (tmp_path / "run").exists() and not (tmp_path / "answers").exists()

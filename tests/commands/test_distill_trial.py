@@ -36,12 +36,12 @@ def test_the_image_weight_is_selected_without_the_held_out_domain(
     original = TrainingRun.__init__
 
     def watched(self, experiment, seed, sources, folder):
-        seen.add((tuple(sources), str(folder.relative_to(tmp_path / "run" / "without-neon"))))
+        seen.add((tuple(sources), str(folder.relative_to(tmp_path / "run" / "without-colour"))))
         original(self, experiment, seed, sources, folder)
 
     monkeypatch.setattr(TrainingRun, "__init__", watched)
     method = {"name": "vl2v", "image_weight": [0.1, 0.9]}
-    more = {"held_out": "neon", "method": method, "selection": selection}
+    more = {"held_out": "colour", "method": method, "selection": selection}
     [trial] = distill(tree, tmp_path, store=answers, **more).trials
     assert [c.image_weight for c in trial.candidates] == [0.1, 0.9]
     best = max(trial.candidates, key=lambda c: c.accuracy)
@@ -53,16 +53,16 @@ def test_the_image_weight_is_selected_without_the_held_out_domain(
     else:
         assert seen == {
             ((1, 2), "training"),
-            *(((2,), f"weight-{w}/without-photo") for w in (0.1, 0.9)),
-            *(((1,), f"weight-{w}/without-sketch") for w in (0.1, 0.9)),
+            *(((2,), f"weight-{w}/without-line") for w in (0.1, 0.9)),
+            *(((1,), f"weight-{w}/without-solid") for w in (0.1, 0.9)),
         }
     assert trial.training_seconds > sum(s.seconds for s in trial.stages.values())
 
 
 def test_seeds_have_their_own_splits_and_give_a_deviation(tree, tmp_path):
-    result = distill(tree, tmp_path, held_out="neon", trials=2)
+    result = distill(tree, tmp_path, held_out="colour", trials=2)
     assert [t.seed for t in result.trials] == [0, 1]
     average = result.summary.held_out["full"].average
     values = torch.tensor(average.values)
     assert average.deviation == pytest.approx(values.std().item(), abs=1e-6)
-    assert (tmp_path / "run" / "without-neon" / "seed-1" / "model").is_dir()
+    assert (tmp_path / "run" / "without-colour" / "seed-1" / "model").is_dir()

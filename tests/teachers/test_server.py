@@ -48,7 +48,7 @@ def address():
     process.send_signal(signal.SIGTERM)
     _, printed = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert printed == ""
+    assert all("longer than the 24 tokens" in line for line in printed.splitlines()), printed
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_embeddings_through_http_equal_those_of_the_local_teacher(address, local
 
 
 def test_what_was_bought_outlives_the_service(address, local, views, tmp_path):
-    named = {"model": "pocket", "revision": "1", "logit_scale": 12.0, "retries": 0}
+    named = {"model": "pocket", "revision": "1", "logit_scale": 55.0, "retries": 0}
     store = EmbeddingStore(tmp_path, open_teacher(TeacherSettings(address, batch=4, **named)))
     store.fill(views, bar=False)
     store.text(PROMPTS)
@@ -158,7 +158,7 @@ REFUSED = {
     "no base64": ({"input": "data:image/png;base64,?"}, 400, "input 0 is no valid base64"),
     "no image": ({"input": [png(), "aGVsbG8="]}, 400, "input 1 is no image .* none of JPEG, PNG"),
     "half an image": ({"input": png()[:60]}, 400, "input 0 is no image that can be read"),
-    "a bomb": ({"input": bomb()}, 400, "9500 x 9500 pixels are too many"),
+    "a bomb": ({"input": bomb()}, 400, "9500 x 9500 pixels are more than"),
     "a lot": ({"input": "a" * 1_000_000}, 413, "larger than 0.3 MB"),
 }
 TEXT = {"tokens", "a book", "another model", "another form", "fewer dimensions"}

@@ -2,7 +2,7 @@
 
 A stream file, YAML or JSON, is a list of tasks, or a mapping with that list under `tasks`:
 
-    - pocket:letters                     # a data set by name, or a folder
+    - pocket:flags                       # a data set by name, or a folder
     - folder: data/aircraft
       templates: aircraft                # the first one trains, all of them evaluate
       learning_rate: 5e-5                # any training setting, for this task alone

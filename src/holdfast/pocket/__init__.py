@@ -1,9 +1,10 @@
-"""A small embedded world to try Holdfast on: captioned pictures, and models trained on them.
+"""A small embedded world to try Holdfast on: drawings by many design teams, and models of them.
 
-`path` finds the models: a CLIP (an open_clip folder), a text-to-image pipeline (a diffusers
-folder) and two supervised students, a ResNet and a ViT (timm folders). `write_task` writes folders
-of pictures to adapt them to. Everything was made by this package's own code: `python -m
-holdfast.pocket.train all`.
+`path` finds the models: a CLIP (an open_clip folder), a text-to-image pipeline (a diffusers folder)
+and two supervised students, a ResNet and a ViT (timm folders). `write_task` writes folders of
+drawings, of `test` by teams whose work no model has seen. The scripts in the repository's folder
+`world` made all of it from a pinned package of icons; `NOTICE.md` names every set, its author and
+its licence, `CARD.md` tells what the models are and can do.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from pathlib import Path
 
 from holdfast.errors import HoldfastError, UsageError
 
-from .tasks import DATASETS, write_task
+from .tasks import NOUNS, TASKS, Split, class_names, pictures, splits, write_task
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 MODELS = {
     "clip": "open_clip_model.safetensors",
     "diffusion": "model_index.json",
@@ -24,19 +25,22 @@ MODELS = {
 STUDENTS = {"pocket": "student", "pocket-vit": "student-vit"}  # what users call them
 
 
-def path(
-    model: str, weights: Path = WEIGHTS, made_by: str = "python -m holdfast.pocket.train all"
-) -> Path:
-    """The folder of one of `MODELS` in `weights`, which the command `made_by` makes."""
+def path(model: str, weights: Path = WEIGHTS_FOLDER) -> Path:
+    """The folder of one of `MODELS` in `weights`.
+
+    Raises UsageError for another name, HoldfastError if its files are missing.
+    """
     if model not in MODELS:
         raise UsageError(f"There is no pocket model {model!r}: choose from {', '.join(MODELS)}.")
     folder = weights / model
     if not (folder / MODELS[model]).exists():
         raise HoldfastError(
-            f"The pocket model {model!r} is missing from {folder}; reinstall holdfast, "
-            f"or train it with: {made_by}"
+            f"The pocket model {model!r} is missing from {folder}; reinstall holdfast."
         )
     return folder
 
 
-__all__ = ["DATASETS", "MODELS", "STUDENTS", "WEIGHTS", "path", "write_task"]
+__all__ = [
+    "MODELS", "NOUNS", "STUDENTS", "TASKS", "WEIGHTS_FOLDER", "Split", "class_names", "path",
+    "pictures", "splits", "write_task",
+]  # fmt: skip

@@ -38,7 +38,7 @@ MAX_DROP = (
     "far as needed; if no average passes, nothing is written."
 )
 HELD_OUT = (
-    "Folders or data sets of tasks that must not suffer (`pocket:things`), several in a list. "
+    "Folders or data sets of tasks that must not suffer (`pocket:nouns`), several in a list. "
     "Earlier tasks and pre-training count by their replayed images."
 )
 IMAGES_AT_ONCE = "Images at once."

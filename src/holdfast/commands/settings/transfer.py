@@ -107,8 +107,8 @@ class DemoSettings(Settings):
 
     what: Literal["transfer", "distill", "continual"] = setting(
         "transfer",
-        "`transfer`, from ten class names to a verdict on real digits; `distill`, a small student "
-        "for a style of picture that it never saw; `continual`, five tasks one after the other.",
+        "`transfer`, from 113 class names to a verdict on drawings; `distill`, a small student for "
+        "a style of picture that it never saw; `continual`, five tasks one after the other.",
     )
     out: Given[Path | None, str] = setting(
         None,
