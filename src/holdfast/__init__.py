@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from holdfast.anchors.variance_covariance import VarianceCovariance as VarianceCovariance
     from holdfast.anchors.weight_ensemble import WeightEnsemble as WeightEnsemble
     from holdfast.commands.compare import SideBySide
+    from holdfast.commands.costs import RunCost
     from holdfast.commands.distill_plan import QueryPlan
     from holdfast.generation import Estimate
     from holdfast.methods.erm import ERM as ERM
@@ -96,10 +97,10 @@ def generate(chosen: GenerateSettings) -> Path | Estimate:
 
 
 @takes(TransferSettings)
-def transfer(chosen: TransferSettings) -> Classifier | Estimate:
+def transfer(chosen: TransferSettings) -> Classifier | RunCost:
     """Class names, or a file of them -> a classifier, kept in the folder `out`.
 
-    Returns the classifier; of a dry run, what it would cost. Run again with the same settings, it
+    Returns the classifier; of a dry run, what it would take. Run again with the same settings, it
     goes on where it stopped.
     """
     from holdfast.commands import transfer as command
@@ -112,7 +113,7 @@ def distill(chosen: DistillSettings) -> DistillResult | Advice | QueryPlan:
     """Labelled images of several domains and a teacher -> students in the folder `out`.
 
     Returns the result; with `advice_only` what the teacher makes of a sample; of a dry run, the
-    plan of its queries.
+    plan of its queries and its time.
     """
     from holdfast.commands import distill as command
 
@@ -142,19 +143,27 @@ def predict(chosen: PredictSettings) -> list[tuple[Path | int, list[tuple[str, f
 
 
 @takes(ContinualAddSettings)
-def continual_add(chosen: ContinualAddSettings) -> AddResult:
-    """Add a task to a model that keeps learning; the new one comes into `out / "model"`."""
-    from holdfast.commands import continual_add as command
+def continual_add(chosen: ContinualAddSettings) -> AddResult | RunCost:
+    """Add a task to a model that keeps learning; the new one comes into `out / "model"`.
 
-    return command.add(chosen)
+    Returns the result; of a dry run, what it would take.
+    """
+    from holdfast.commands import continual_add as command
+    from holdfast.commands import continual_dry_run
+
+    return continual_dry_run.dry_add(chosen) if chosen.dry_run else command.add(chosen)
 
 
 @takes(ContinualRunSettings)
-def continual_run(chosen: ContinualRunSettings) -> ContinualResult:
-    """Learn a stream of tasks, one after the other, and measure each model on all of them."""
+def continual_run(chosen: ContinualRunSettings) -> ContinualResult | RunCost:
+    """Learn a stream of tasks, one after the other, and measure each model on all of them.
+
+    Returns the result; of a dry run, what it would take.
+    """
+    from holdfast.commands import continual_dry_run
     from holdfast.commands import continual_run as command
 
-    return command.run_stream(chosen)
+    return continual_dry_run.dry_stream(chosen) if chosen.dry_run else command.run_stream(chosen)
 
 
 @takes(CompareSettings)

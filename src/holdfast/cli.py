@@ -86,6 +86,7 @@ COMMANDS = {
         cli_output.show_stream,
         Family.CONTINUAL,
         ("replay.images", "train.steps", "train.learning_rate"),
+        "continual_dry_run:dry_stream",
     ),
     "continual add": Command(
         settings.ContinualAddSettings,
@@ -96,6 +97,7 @@ COMMANDS = {
         cli_output.show_added,
         Family.CONTINUAL,
         ("replay.images", "train.steps", "train.learning_rate"),
+        "continual_dry_run:dry_add",
     ),
     "report": Command(
         settings.ReportSettings,
@@ -187,7 +189,9 @@ def carry_out(name: str, chosen: Any, arguments: Sequence[str], form: str = "") 
     """
     from holdfast.runs import command_line
 
-    module, function = COMMANDS[name].where.split(":")
+    command = COMMANDS[name]
+    dry = command.dry and chosen.dry_run
+    module, function = (command.dry if dry else command.where).split(":")
     token = command_line.set(list(arguments))
     try:
         with spoken(form):
@@ -198,7 +202,7 @@ def carry_out(name: str, chosen: Any, arguments: Sequence[str], form: str = "") 
         value = cli_output.as_json(chosen, found)
         print(json.dumps(value, indent=2, ensure_ascii=False))
     elif form != "quiet":
-        COMMANDS[name].show(chosen, found)
+        command.show(chosen, found)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class Command:
     kind: its settings. words: the fields that the words after it fill, in order; a last one that
     ends in `...` takes all that are left. family: of its methods. where: the module and function
     that carry it out. show: prints what that returns. first: fields of groups that are among the
-    options that matter first.
+    options that matter first. dry: the module and function of a dry run, where it is another one.
     """
 
     kind: type[Settings]
@@ -35,6 +35,7 @@ class Command:
     show: Callable[..., None]
     family: Family | None = None
     first: tuple[str, ...] = ()
+    dry: str = ""
 
     def ranks(self, option: Option) -> bool:
         """Whether an option is among those that matter first."""

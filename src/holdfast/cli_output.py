@@ -35,7 +35,7 @@ def show_transfer(settings: of.TransferSettings, found: Any) -> None:
     from holdfast.results import TransferResult, read_result
     from holdfast.runs import RESULT
 
-    if hasattr(found, "seconds_per_image"):
+    if is_dataclass(found):  # what it would take
         print(found)
         return
     result = read_result(settings.out / RESULT)
@@ -111,7 +111,10 @@ def show_predictions(settings: of.PredictSettings, found: Any) -> None:
 
 
 def show_stream(settings: of.ContinualRunSettings, found: ContinualResult) -> None:
-    """The accuracy matrix and its numbers."""
+    """The accuracy matrix and its numbers; or what it would take."""
+    if not hasattr(found, "matrix"):
+        print(found)
+        return
     matrix = found.matrix
     width = max(len(name) for name in (*matrix.rows, *matrix.columns, "after"))
     line = " ".join(f"{name:>{max(7, len(name))}}" for name in matrix.columns)
@@ -131,7 +134,10 @@ def show_stream(settings: of.ContinualRunSettings, found: ContinualResult) -> No
 
 
 def show_added(settings: of.ContinualAddSettings, found: AddResult) -> None:
-    """Accuracy before and after, and where the model is."""
+    """Accuracy before and after, and where the model is; or what it would take."""
+    if not hasattr(found, "before"):
+        print(found)
+        return
     for name, before in found.before.items():
         after = found.after[name].top1
         print(f"{name:20} {before.top1:6.1%} -> {after:6.1%}   ({before.images} images)")

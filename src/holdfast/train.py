@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -36,6 +37,8 @@ from holdfast.signals import held_signals
 from holdfast.stages import Stage, load_some
 
 Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
+# Called with a training's label after each of its steps, where somebody measures their time.
+step_clock: ContextVar[Callable[[str], None] | None] = ContextVar("step_clock", default=None)
 
 
 class StepTerms(dict[str, Tensor]):
@@ -202,6 +205,8 @@ def fit(
             if callback is not None:
                 callback.after_step(step, module)
             advance(1)
+            if (tick := step_clock.get()) is not None:
+                tick(label)
             if stage is not None:
                 about: dict[str, Any] = {"learning_rate": rate, "gradient_norm": norm}
                 if measures:

@@ -8,7 +8,6 @@ import torch
 from holdfast.commands.settings import TransferSettings
 from holdfast.commands.transfer_images import (
     SECOND_STYLE,
-    cost,
     generation,
     hold_out,
     keep_agreeing,
@@ -83,24 +82,6 @@ def test_the_settings_of_generation_are_those_of_the_run(tmp_path):
     for name in ("names", "generator", "seed", "images", "prompts", "device", "dry_run"):
         assert getattr(found, name) == getattr(settings, name)
     assert found.out == tmp_path
-
-
-def test_a_dry_run_counts_all_images(diffusion_folder, pictures):
-    common = {
-        "generator": str(diffusion_folder),
-        "images": {"per_class": 4, "steps": 2},
-        "device": "cpu",
-        "dry_run": True,
-        "replay": {"images": 50, "base": "pocket", "steps": 2},
-    }
-    counts = {
-        "plain": (common, 12),
-        "held out": (common | {"method": {"ensemble": "auto"}}, 12 + 24),
-        "replayed": (common | {"anchors": "alignment"}, 12 + 50),
-        "own and replayed": (common | {"anchors": "alignment", "folder": pictures}, 50),
-    }
-    for values, expected in counts.values():
-        assert cost(plan(**values)).images == expected
 
 
 def test_costs_add_up():

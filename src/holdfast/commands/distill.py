@@ -15,6 +15,8 @@ from torch import Tensor
 from holdfast import results
 from holdfast.commands import distill_plan as plan
 from holdfast.commands import distill_scores as measure
+from holdfast.commands.costs import Work
+from holdfast.commands.distill_cost import distill_work
 from holdfast.commands.distill_trial import run_trial
 from holdfast.commands.settings import DistillSettings
 from holdfast.data.domains import evenly, find_unreadable, scan_domains
@@ -52,8 +54,8 @@ def distill(
     the same settings, it goes on where it stopped.
 
     Returns the result; with `advice_only` what the teacher makes of a sample; of a dry run, which
-    leaves nothing, the plan of its queries. Raises UsageError for a wrong request, before anything
-    is asked, and HoldfastError for what is wrong outside.
+    leaves nothing, the plan of its queries and its time. Raises UsageError for a wrong request,
+    before anything is asked, and HoldfastError for what is wrong outside.
     """
     # What can be wrong is found before anything is spent.
     domains = scan_domains(settings.data)
@@ -73,7 +75,11 @@ def distill(
     views = Views(domains.images.paths, settings.view, VIEW_SEED)
     if settings.dry_run:
         asked = plan.Questions.of(settings, composition, domains, views, trials, prompts)
-        return asked.plan(store)
+        work: tuple[Work, ...] = ()
+        if settings.method.trains:
+            untrained = student_maker(replace(settings, student_weights="random"), teacher)
+            work = distill_work(settings, domains, views, trials, composition, untrained)
+        return replace(asked.plan(store), work=work)
 
     described = settings.prompts.descriptions
     settings = replace(  # as they hold in any working directory

@@ -10,6 +10,7 @@ from holdfast.anchors.base import Need
 from holdfast.anchors.consolidation import Consolidation
 from holdfast.anchors.teacher_embeddings import TeacherEmbeddings
 from holdfast.anchors.weight_ensemble import WeightEnsemble
+from holdfast.commands.costs import RunCost, Work
 from holdfast.commands.settings import DistillSettings
 from holdfast.data.domains import Domains, evenly
 from holdfast.data.teacher_batches import rounds
@@ -162,6 +163,7 @@ class QueryPlan:
 
     images, texts: queries that are not answered yet; at_most: whether online views make the number
     of images a limit and no exact number; limit: the most that may be asked, with what was spent.
+    work: the trainings and tests, of a dry run.
     """
 
     images: int
@@ -172,15 +174,17 @@ class QueryPlan:
     at_most: bool
     spent: int
     limit: int | None
+    work: tuple[Work, ...] = ()
 
     def __str__(self) -> str:
         most = "at most " if self.at_most else ""
         limit = "no limit" if self.limit is None else f"a limit of {self.limit:,}"
-        return (
+        text = (
             f"This run asks the teacher for {most}{self.images:,} images and {self.texts:,} texts; "
             f"{self.stored_images:,} and {self.stored_texts:,} more are stored. Trainings: "
             f"{self.trainings}. Spent so far: {self.spent:,} queries, with {limit}."
         )
+        return f"{text}\n{RunCost(None, self.work)}" if self.work else text
 
 
 @dataclass(frozen=True)

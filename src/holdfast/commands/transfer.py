@@ -10,10 +10,11 @@ out/result.json, report.html                        scores, verdict, costs
 
 from __future__ import annotations
 
+from holdfast.commands.costs import RunCost
 from holdfast.commands.settings import TransferSettings
+from holdfast.commands.transfer_cost import transfer_cost
 from holdfast.commands.transfer_images import (
     agreeing,
-    cost,
     image_counts,
     training_images,
     transfer_inputs,
@@ -27,7 +28,7 @@ from holdfast.commands.transfer_scores import Measured, alpha_result, measure, s
 from holdfast.commands.transfer_train import choose, merging, train
 from holdfast.data.folders import scan
 from holdfast.files import write_json
-from holdfast.generation import Estimate, read_manifest
+from holdfast.generation import read_manifest
 from holdfast.generation.pipeline import find_pipelines
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import CLIP, load_clip
@@ -36,22 +37,22 @@ from holdfast.results import Costs, ModelInfo, TransferResult
 from holdfast.runs import Run, peak_memory
 
 
-def transfer(settings: TransferSettings) -> Classifier | Estimate:
+def transfer(settings: TransferSettings) -> Classifier | RunCost:
     """Class names -> generated images -> fine-tuned, ensembled, evaluated classifier.
 
     Everything is kept in the folder `settings.out`; run again with the same settings, it goes on
-    where it stopped. A dry run returns time and disk instead, and leaves nothing.
+    where it stopped. A dry run returns what it would take instead, and leaves nothing.
 
     Raises UsageError or HoldfastError for what is wrong with the settings, folders and models,
     before the run's folder is made and anything is spent.
     """
     plan = plan_transfer(settings)
     real = scan(settings.evaluate, plan.classes) if settings.evaluate else None
-    if settings.dry_run:
-        return cost(plan)
     clip = load_clip(settings.model, settings.pretrained, settings.device, settings.seed)
     if plan.draws:
         find_pipelines(settings.generator)
+    if settings.dry_run:
+        return transfer_cost(plan, clip, real)
     plan = with_lasting_paths(plan)
     # What comes after the training may change.
     with Run.open(settings.out, plan.settings, "transfer", free=["method.alpha"]) as run:

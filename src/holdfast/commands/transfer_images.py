@@ -1,4 +1,4 @@
-"""The images that a name-only transfer learns from, generated or own, and what they cost."""
+"""The images that a name-only transfer learns from, generated or own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from holdfast import names
 from holdfast.commands.generate import generate
 from holdfast.commands.settings import GenerateSettings, TransferSettings
 from holdfast.commands.transfer_prepare import TransferPlan
@@ -19,14 +18,13 @@ from holdfast.data.folders import (
     scan,
     subset,
 )
-from holdfast.data.replay import draw_prompts
 from holdfast.errors import UsageError
 from holdfast.evaluation import classifier_logits
 from holdfast.files import derive_seed
-from holdfast.generation import Estimate, Manifest, estimate
+from holdfast.generation import Manifest
 from holdfast.models.classifier import Classifier
 from holdfast.prompts import expand_templates
-from holdfast.replay import base_source, pairs_digest
+from holdfast.replay import pairs_digest
 from holdfast.results import ImageCounts
 from holdfast.settings import PromptSettings
 from holdfast.weights import Weights, digest
@@ -52,30 +50,6 @@ def generation(settings: TransferSettings, out: Path) -> GenerateSettings:
         device=settings.device,
         dry_run=settings.dry_run,
     )
-
-
-def cost(plan: TransferPlan) -> Estimate:
-    """Time and disk for all images of a run: to train on, to choose alpha with, to replay."""
-    settings = plan.settings
-    found = Estimate(0, 0.0, 0.0)
-    if plan.own is None:
-        extra = plan.held_out_per_class if plan.holds_out else 0
-        counted = replace(settings.images, per_class=settings.images.per_class + extra)
-        drawn = generate(replace(generation(settings, settings.out), images=counted))
-        assert isinstance(drawn, Estimate)
-        found += drawn
-    if plan.replays and settings.replay.folder is None:
-        draw = draw_prompts([base_source(settings.replay)], settings.replay.images, "uniform", 0)
-        found += estimate(
-            names.from_names(draw.prompts),
-            [[prompt] for prompt in draw.prompts],
-            draw.counts,
-            settings.generator,
-            settings.replay,
-            seed=settings.seed,
-            device=settings.device,
-        )
-    return found
 
 
 def training_images(

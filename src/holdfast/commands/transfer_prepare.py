@@ -89,8 +89,6 @@ def plan_transfer(settings: TransferSettings) -> TransferPlan:
         if prompts is not None:
             prompts_for(classes, replace(prompts, llm_url=None))
     plan = TransferPlan(settings, classes, composition)
-    if settings.dry_run and not plan.draws:
-        raise UsageError("With --folder nothing is generated, so a dry run has nothing to measure.")
     own, unreadable = own_images(settings, classes)
     return replace(plan, own=own, unreadable=unreadable)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from holdfast.generation.images import Job, as_stored, encode_png
 from holdfast.names import ClassNames
@@ -56,10 +57,12 @@ def estimate(
     *,
     seed: int,
     device: str = "auto",
+    example: Path | None = None,
 ) -> Estimate:
-    """Time and disk for `generate_images`, from two images of each generator; nothing is written.
+    """Time and disk for `generate_images`, from two images of each generator.
 
     classes, prompts, counts, generator, settings, seed, device: as for `generate_images`.
+    example: file for the last image; without it nothing is written.
     The first image warms up and only the second is timed. Drawn one at a time, they cost a GPU
     more than in batches, so there the estimate is an upper bound. Raises as `generate_images`.
     """
@@ -75,6 +78,9 @@ def estimate(
                 start = time.perf_counter()
                 picture = pipe.draw([job.prompt(place)], [job.image_seed(place, 0)], settings)[0]
                 elapsed = time.perf_counter() - start
-                sizes.append(len(encode_png(as_stored(picture, settings.resize))))
+                data = encode_png(as_stored(picture, settings.resize))
+                sizes.append(len(data))
             seconds.append(elapsed)
+    if example is not None:
+        example.write_bytes(data)
     return Estimate(sum(counts), sum(seconds) / len(seconds), sum(sizes) / len(sizes))

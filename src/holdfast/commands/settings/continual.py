@@ -9,6 +9,7 @@ from typing import Literal
 from holdfast.commands.settings.shared import (
     ANCHORS,
     DEVICE,
+    DRY_RUN,
     EVERY_CHOICE,
     GENERATOR,
     HELD_OUT,
@@ -78,6 +79,7 @@ class ContinualAddSettings(Settings):
     )
     seed: int = setting(0, EVERY_CHOICE, **SEED)
     device: str = setting("auto", DEVICE, free=True)
+    dry_run: bool = setting(False, DRY_RUN, free=True, rank=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,6 +116,7 @@ class ContinualRunSettings(Settings):
     )
     seed: int = setting(0, EVERY_CHOICE, **SEED)
     device: str = setting("auto", DEVICE, free=True)
+    dry_run: bool = setting(False, DRY_RUN, free=True, rank=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

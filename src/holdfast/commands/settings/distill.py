@@ -140,7 +140,7 @@ class DistillSettings(TeacherSettings, DistillPlaces):
     seed: int = setting(0, "Of the first trial.", **SEED)
     device: str = setting("auto", DEVICE, free=True)
     dry_run: bool = setting(
-        False, "Say how many queries the run needs, and stop.", free=True, rank=True
+        False, "Say how many queries and how long the run takes, and stop.", free=True, rank=True
     )
 
     def __post_init__(self) -> None:

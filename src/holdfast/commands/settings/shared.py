@@ -42,3 +42,6 @@ HELD_OUT = (
     "Earlier tasks and pre-training count by their replayed images."
 )
 IMAGES_AT_ONCE = "Images at once."
+DRY_RUN = (
+    "Say what the run would take, from two drawn images, three steps and a few images, and stop."
+)

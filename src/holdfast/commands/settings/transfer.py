@@ -9,6 +9,7 @@ from typing import Literal
 from holdfast.commands.settings.shared import (
     ANCHORS,
     DEVICE,
+    DRY_RUN,
     EVERY_CHOICE,
     GENERATOR,
     METHOD,
@@ -92,9 +93,7 @@ class TransferSettings(Settings):
     train: Given[TrainSettings, Values] = setting(factory=TrainSettings, help="The training.")
     seed: int = setting(0, EVERY_CHOICE, **SEED)
     device: str = setting("auto", DEVICE, free=True)
-    dry_run: bool = setting(
-        False, "Draw two images, print time and disk for the rest, and stop.", free=True, rank=True
-    )
+    dry_run: bool = setting(False, DRY_RUN, free=True, rank=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
