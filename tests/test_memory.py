@@ -65,6 +65,13 @@ def test_fisher_information(clip, replay):
     assert not torch.equal(fisher(clip, replay, seed=1)["visual.proj"], found["visual.proj"])
 
 
+def test_fisher_information_in_parts_is_the_same(clip, replay):
+    whole = fisher(clip, replay)
+    parts = replay_fisher(clip, replay, over_all=False, batch_size=6, workers=0, seed=0, parts=4)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
 def test_fisher_information_takes_the_logit_scale_itself(clip, replay):
     """And not its logarithm, under which all prompts would be nearly as likely."""
     scale = clip.model.logit_scale

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from holdfast.anchors.base import Answers
 from holdfast.data.batches import Batch
@@ -17,7 +21,53 @@ from holdfast.models.text import image_embeddings, image_features, text_features
 FROZEN = ("logit_scale", "logit_bias", "text_decoder.")
 
 
-class HeadLearner(nn.Module):
+logger = logging.getLogger(__name__)
+
+
+def in_parts(encode: Callable[[Tensor], Tensor], rows: Tensor, parts: int) -> Tensor:
+    """What `encode` makes of all rows, (n, ...), with the memory of one part of them.
+
+    The embeddings are computed without a graph; a loss is over all of them; and where its gradients
+    come back, each part is computed again, with a graph of its own (GradCache, arXiv 2101.06983).
+
+    encode: rows -> embeddings, each from its own row alone. parts: how many; 1 keeps one graph.
+    """
+    parts = min(parts, len(rows))
+    if parts <= 1 or not torch.is_grad_enabled():
+        return encode(rows)
+    made = [checkpoint(encode, part, use_reentrant=False) for part in rows.tensor_split(parts)]
+    return torch.cat(made)
+
+
+def set_checkpointing(module: nn.Module, on: bool) -> None:
+    """Let the towers of a module keep what lies between their layers only, or all again.
+
+    module: a learner. on: whether to. A warning says where no tower can.
+    """
+    able = False
+    for part in module.modules():
+        switch = getattr(part, "set_grad_checkpointing", None)
+        if callable(switch):
+            try:
+                switch(on)
+                able = True
+            except AssertionError:  # of timm, for towers that cannot
+                continue
+    if on and not able:
+        logger.warning("The model knows no gradient checkpointing; it is trained without.")
+
+
+class Learning(nn.Module):
+    """What learners have in common: a batch may go through their towers in `parts`."""
+
+    parts = 1
+
+    def learning(self) -> dict[str, Tensor]:
+        """The parameters that learn, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+class HeadLearner(Learning):
     """An image tower and a head over classes: name-only transfer and distillation.
 
     visual: (batch, 3, height, width) -> features (batch, dim). text: the teacher's embeddings of
@@ -40,9 +90,13 @@ class HeadLearner(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (batch, dim), not normalised, and logits (batch, classes), both in float32."""
-        # Once for all losses: their gradients are then added in float32, and not in bfloat16.
-        z = self.visual(images).float()
+        z = self.features(images)
         return z, self.head(z)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features of images, (batch, dim), not normalised."""
+        # Once for all losses: their gradients are then added in float32, and not in bfloat16.
+        return in_parts(lambda part: self.visual(part).float(), images, self.parts)
 
     def answers(self, batch: Batch) -> Answers:
         """Features, logits and labels of the new images of a step."""
@@ -57,18 +111,14 @@ class HeadLearner(nn.Module):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Normalised embeddings of images, (batch, dim)."""
-        return F.normalize(self.visual(images).float(), dim=-1)
+        return F.normalize(self.features(images), dim=-1)
 
     def text_features(self, tokens: Tensor) -> Tensor:
         """There is no text tower that learns."""
         raise NotImplementedError
 
-    def learning(self) -> dict[str, Tensor]:
-        """The parameters that learn, by name."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-
-class TwoTowerLearner(nn.Module):
+class TwoTowerLearner(Learning):
     """A CLIP model that tells classes apart by their prompts: continual learning.
 
     tokens: (classes, context), of the prompt of each class. negatives: what an image is told apart
@@ -96,7 +146,8 @@ class TwoTowerLearner(nn.Module):
             rows, labels = labels.unique(return_inverse=True)
             tokens = tokens[rows]
         device = self.model.logit_scale.device
-        z = image_embeddings(self.model, batch.images.to(device, non_blocking=True))
+        images = batch.images.to(device, non_blocking=True)
+        z = in_parts(lambda part: image_embeddings(self.model, part), images, self.parts)
         text = self.text_features(tokens)
         logits = clip_logits(F.normalize(z, dim=-1), text, self.logit_scale)
         return Answers(z, logits, labels.to(device, non_blocking=True))
@@ -107,12 +158,8 @@ class TwoTowerLearner(nn.Module):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Normalised embeddings of images, (batch, dim)."""
-        return image_features(self.model, images)
+        return in_parts(lambda part: image_features(self.model, part), images, self.parts)
 
     def text_features(self, tokens: Tensor) -> Tensor:
         """Normalised embeddings of tokens (prompts, context): (prompts, dim)."""
-        return text_features(self.model, tokens)
-
-    def learning(self) -> dict[str, Tensor]:
-        """The parameters that learn, by name."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return in_parts(lambda part: text_features(self.model, part), tokens, self.parts)

@@ -21,7 +21,7 @@ from holdfast.data.batches import (
 from holdfast.device import autocast
 from holdfast.evaluation import forward
 from holdfast.files import derive_seed
-from holdfast.learners import FROZEN, TwoTowerLearner
+from holdfast.learners import FROZEN, TwoTowerLearner, in_parts
 from holdfast.losses import clip_logits
 from holdfast.methods import Composition
 from holdfast.models.clip import CLIP
@@ -79,7 +79,14 @@ def build_replay_set(
 
 
 def replay_fisher(
-    clip: CLIP, known: ReplaySet, *, over_all: bool, batch_size: int, workers: int, seed: int
+    clip: CLIP,
+    known: ReplaySet,
+    *,
+    over_all: bool,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    parts: int = 1,
 ) -> dict[str, Tensor]:
     """Fisher information of each weight for telling the prompts of images (EWC, as GIFT scales it).
 
@@ -87,7 +94,8 @@ def replay_fisher(
     model itself, whose scores are independent with mean zero, so that a batch counts like the sum
     of its images. Divided by its mean over each tensor (arXiv 1612.00796).
 
-    over_all: among all prompts, and not those of a batch. Returns {parameter's name: tensor}.
+    over_all: among all prompts, and not those of a batch. parts: in which a batch goes through the
+    model. Returns {parameter's name: tensor}.
     """
     for name, parameter in clip.model.named_parameters():
         parameter.requires_grad_(not name.startswith(FROZEN))
@@ -95,8 +103,10 @@ def replay_fisher(
 
     def log_likelihood(model: Any, batch: Batch) -> Tensor:
         tokens = known.tokens if over_all else known.tokens[batch.labels.unique()]
-        images = image_features(model, batch.images.to(clip.device))
-        logits = clip_logits(images, text_features(model, tokens), clip.logit_scale)
+        pictures = batch.images.to(clip.device)
+        images = in_parts(lambda part: image_features(model, part), pictures, parts)
+        text = in_parts(lambda part: text_features(model, part), tokens, parts)
+        logits = clip_logits(images, text, clip.logit_scale)
         log_p = logits.log_softmax(dim=-1)
         drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator)
         return log_p.gather(1, drawn.to(clip.device)).mean()
@@ -165,6 +175,7 @@ def clip_memory(
             batch_size=min(size, len(replay)),
             workers=workers,
             seed=seed,
+            parts=train.accumulation,
         )
         return with_prefix(found, PREFIX)
 

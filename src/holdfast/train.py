@@ -30,6 +30,7 @@ from holdfast.data.batches import Batch
 from holdfast.device import autocast
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
+from holdfast.learners import Learning, set_checkpointing
 from holdfast.methods.base import Composition
 from holdfast.progress import progress
 from holdfast.settings import Optimisation
@@ -162,6 +163,10 @@ def fit(
     total = len(batches)
     start = 0 if stage is None else stage.resume(module, optimizer, callback)
     training_mode(module, optimisation.batch_statistics)
+    if isinstance(module, Learning):
+        module.parts = optimisation.accumulation
+    if optimisation.grad_checkpointing:
+        set_checkpointing(module, True)
 
     with progress(label, total, start) as advance, held_signals() as stop:
         over = callback is not None and callback.finished  # before the last start stopped
@@ -218,6 +223,8 @@ def fit(
                 stop.now()
             if callback is not None and callback.finished:
                 break
+    if optimisation.grad_checkpointing:
+        set_checkpointing(module, False)
     module.eval()
     said: dict[str, Any] = {}
     if callback is not None:

@@ -641,6 +641,21 @@ def test_anchors_that_cannot_be_met_are_one_sentence(capsys, options, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_training_in_parts_ends_with_the_same_weights(options, pictures, tmp_path, capsys):
+    own = [*options, "--folder", str(pictures)]
+    less = ["--train.accumulation", "2", "--train.grad_checkpointing"]
+    for name, more in (("whole", []), ("parts", less)):
+        assert transfer(own, *more, "--out", tmp_path / name) == 0
+    # Adam makes noise of the bias of keys, which has no gradient: losses are compared.
+    curves = [result_of(tmp_path / name)["training"] for name in ("whole", "parts")]
+    losses = [[loss for step in curve for loss in step["losses"].values()] for curve in curves]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    code, line = error_of(
+        capsys, "transfer", *WORDS, *own, *less, "--train.batch_statistics", "learn"
+    )
+    assert code == 2 and "would see each picture twice" in line
+
+
 def test_images_that_cannot_be_drawn_are_missing_and_the_report_says_so(
     options, tmp_path, monkeypatch
 ):

@@ -122,4 +122,16 @@ def shrunk_folder(folder: Path, name, preprocess):
         tokenizer = clip_tokenizer()
         tokenizer.sep_token = tokenizer.eos_token  # CLIPA's are stripped
         tokenizer.save_pretrained(folder)
-    return save_open_clip(folder, kind(**parts), config, preprocess)
+    model = kind(**parts)
+    # As a training leaves them: otherwise such towers see the same in all pictures.
+    for key, parameter in model.named_parameters():
+        if key.endswith("gamma"):
+            torch.nn.init.ones_(parameter)
+    norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    if norms:
+        for norm in norms:
+            norm.momentum = None  # the mean over batches
+        side = parts["vision_cfg"]["image_size"]
+        with torch.no_grad():
+            model.train().encode_image(torch.rand(16, 3, side, side))
+    return save_open_clip(folder, model, config, preprocess)

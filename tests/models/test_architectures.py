@@ -5,7 +5,9 @@ import open_clip
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from tests.gradients import assert_same_step, step_gradients
 from tests.models.shrunk import (
     TOWERS,
     cache_text_towers,
@@ -14,10 +16,10 @@ from tests.models.shrunk import (
 )
 from torch import nn
 
-from holdfast.anchors.base import Memory
+from holdfast.anchors.base import Memory, ReplaySet
 from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.folders import scan, subset
-from holdfast.learners import HeadLearner, TwoTowerLearner
+from holdfast.learners import HeadLearner, TwoTowerLearner, set_checkpointing
 from holdfast.memory import clip_memory, clip_training
 from holdfast.methods import Family, compose
 from holdfast.methods.gift import GIFT
@@ -180,6 +182,26 @@ def test_continual_learning(clip, check_in_open_clip, pictures, tmp_path):
     trained(learner, moves_towers("visual", text), training)
     clip.save(tmp_path / "model")
     check_in_open_clip(tmp_path / "model")
+
+
+def test_a_step_in_parts_with_checkpointing_is_the_step(clip, pictures):
+    images = some_images(pictures)
+    prompts = [group[0] for group in PROMPTS]
+    [batch] = sequential_batches(images, clip.preprocess, 6)
+    with torch.no_grad():
+        # Not the model's own answers: the distillation would have no gradient.
+        answers = F.normalize(image_features(clip.model, batch.images).flip(0) + 0.01, dim=1)
+        text = encode_text(clip, prompts)
+    tokens = tokenize(clip, prompts)
+    replay = ReplaySet(images.paths, images.labels, prompts, tokens, answers, text)
+    batch.replay = Batch(batch.images, batch.labels, batch.indices)
+    learner = TwoTowerLearner(clip, tokens)
+    step = objective(compose(GIFT(), [], Family.CONTINUAL), learner, Memory(replay=replay))
+    whole = step_gradients(learner, step, batch)
+    learner.parts = 3
+    set_checkpointing(learner, True)
+    assert_same_step(whole, step_gradients(learner, step, batch))
+    set_checkpointing(learner, False)
 
 
 def test_distillation_from_it_and_into_it(clip, check_in_open_clip, pictures, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import pytest
 
+from holdfast.errors import UsageError
 from holdfast.settings import (
     AverageSettings,
     ContinualTrainSettings,
@@ -81,4 +82,11 @@ def test_what_is_inherited_keeps_its_limits(kind):
 @pytest.mark.parametrize("kind", [TrainSettings, ContinualTrainSettings])
 def test_how_fast_a_training_is_done_may_change(kind):
     free = {each.name for each in fields(kind) if each.metadata["free"]}
-    assert free == {"workers", "checkpoint_minutes"}
+    assert free == {"workers", "checkpoint_minutes", "accumulation", "grad_checkpointing"}
+
+
+@pytest.mark.parametrize("less", [{"accumulation": 2}, {"grad_checkpointing": True}])
+def test_batch_statistics_that_learn_see_each_picture_once(less):
+    Optimisation(**less)
+    with pytest.raises(UsageError, match="would see each picture twice"):
+        Optimisation(batch_statistics="learn", **less)

@@ -131,6 +131,7 @@ def transfer_memory(
             batch_size=min(size, len(replay)),
             workers=workers,
             seed=settings.seed,
+            parts=settings.train.accumulation,
         )
         for name, parameter in clip.model.named_parameters():
             parameter.requires_grad_(learns[name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from holdfast.errors import UsageError
 from holdfast.settings.base import Precision, Settings, inherited, setting
 
 WORKERS = (
@@ -42,6 +43,28 @@ class Optimisation(Settings):
         "`bf16` runs the forward pass under autocast, weights stay in fp32; `auto` does so on a "
         "CUDA GPU.",
     )
+    accumulation: int = setting(
+        1,
+        "Parts in which a step's batch goes through the model, one after the other, for the memory "
+        "of one part; all losses are over the whole batch, and each part is computed twice.",
+        low=1,
+        free=True,
+    )
+    grad_checkpointing: bool = setting(
+        False,
+        "Keep what lies between the layers only, and compute the rest again for the gradients: "
+        "much less memory, about a third more time.",
+        free=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        twice = self.accumulation > 1 or self.grad_checkpointing
+        if twice and self.batch_statistics == "learn":
+            raise UsageError(
+                "Batch statistics that learn (batch_statistics) would see each picture twice with "
+                "accumulation or grad_checkpointing; leave one of them out."
+            )
 
 
 @dataclass(frozen=True)
