@@ -10,9 +10,7 @@ from holdfast.names import (
     ClassNames,
     comparable,
     from_arguments,
-    from_folders,
     from_names,
-    match_folders,
     read_mapping,
     read_names,
 )
@@ -167,27 +165,3 @@ def test_an_id_that_is_another_class_s_name_swaps_no_labels():
     classes = ClassNames(("2", "1"), ("1", "2"))
     assert classes.label("1") == 1  # the name
     assert classes.label("1", folder=True) == 0  # the folder
-    assert match_folders(["1", "2"], classes) == {"1": 0, "2": 1}
-    assert match_folders(["1", "2"], classes, classes.to_json()) == {"1": 0, "2": 1}
-
-
-def test_folders_are_matched_by_name_not_position():
-    classes = from_names(["zebra", "F-16A/B", "red fox", "cat"])
-    folders = ["red_fox", ".ipynb_checkpoints", classes.ids[1], "__MACOSX", "Zebra"]
-    assert match_folders(folders, classes) == {"red_fox": 2, classes.ids[1]: 1, "Zebra": 0}
-    assert match_folders(["n01"], classes, {"n01": "red fox"}) == {"n01": 2}
-
-
-def test_unmatched_and_repeated_folders_are_errors():
-    classes = from_names(["zebra", "red fox"])
-    with pytest.raises(UsageError, match=r"'red_foxx' \(did you mean red fox\?\)"):
-        match_folders(["red_foxx"], classes)
-    with pytest.raises(UsageError, match="'Red Fox' and 'red_fox' are both the class"):
-        match_folders(["red_fox", "Red Fox"], classes)
-
-
-def test_folders_define_classes():
-    classes = from_folders(["Alarm_Clock", "mug", ".git", "odd."])
-    assert classes.names == ("Alarm Clock", "mug", "odd.")
-    assert classes.ids[:2] == ("Alarm_Clock", "mug")
-    assert match_folders(["odd.", "mug", "Alarm_Clock"], classes)["odd."] == 2

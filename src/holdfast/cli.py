@@ -250,6 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = ""
     try:
         plain, form = without_form(given)
+        # What is said of folders goes to standard error, where warnings go.
+        level = logging.WARNING if form == "quiet" else logging.INFO
+        logging.getLogger("holdfast").setLevel(level)
         page = page_for(plain)
         if page is None:
             name, rest = split(plain)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from holdfast.errors import HoldfastError, UsageError, did_you_mean
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json, read_plain_text, write_json
 from holdfast.published import published_names
 
@@ -63,7 +63,7 @@ class ClassNames:
     def __post_init__(self) -> None:
         _check_names(self.names)
         for class_id in self.ids:
-            if problem := _folder_problem(class_id):
+            if problem := folder_problem(class_id):
                 raise UsageError(f"The class folder {class_id!r} {problem}; rename it.")
         if pair := _first_repeat(self.ids):
             raise UsageError(
@@ -118,19 +118,8 @@ def from_names(names: Iterable[str]) -> ClassNames:
 
     Raises UsageError if the names cannot be used.
     """
-    clean = tuple(_clean(name) for name in names)
+    clean = tuple(tidy(name) for name in names)
     return ClassNames(clean, tuple(make_id(name) for name in clean))
-
-
-def from_folders(folders: Iterable[str]) -> ClassNames:
-    """Classes from the names of `folders`: the id is the folder's name, `_` is a space in the name.
-
-    Raises UsageError if the names cannot be used.
-    """
-    kept = [folder for folder in folders if not is_ignored(folder)]
-    names = tuple(_clean(folder.replace("_", " ")) or folder for folder in kept)
-    ids = (make_id(folder) if _folder_problem(folder) else folder for folder in kept)
-    return ClassNames(names, tuple(ids))
 
 
 def from_arguments(arguments: Sequence[str]) -> ClassNames:
@@ -187,52 +176,8 @@ def read_mapping(path: Path) -> dict[str, str]:
     return _check_mapping(path, _reading(read_json, path))
 
 
-def is_ignored(folder: str) -> bool:
-    """Whether `folder` is a tool's own and never a class: `.ipynb_checkpoints`, `__MACOSX`."""
-    return folder.startswith(".") or folder in ("__MACOSX", "__pycache__")
-
-
-def match_folders(
-    folders: Iterable[str], classes: ClassNames, mapping: Mapping[str, str] | None = None
-) -> dict[str, int]:
-    """{folder: label}, matched by name, never by position.
-
-    folders: names of class folders; those of tools (`is_ignored`) are left out.
-    classes: the classes. mapping: {"folder": "name"} for folders that are called otherwise.
-    Raises UsageError if a folder matches no class, or if two folders match the same class.
-    """
-    matched: dict[int, str] = {}
-    unknown: list[str] = []
-    for folder in sorted(folders):
-        if is_ignored(folder):
-            continue
-        if mapping and folder in mapping:
-            label = classes.label(mapping[folder])
-        else:
-            label = classes.label(folder, folder=True)
-        if label is None:
-            unknown.append(folder)
-            continue
-        if label in matched:
-            raise UsageError(
-                f"The folders {matched[label]!r} and {folder!r} are both the class "
-                f"{classes.names[label]!r}; merge them or rename one."
-            )
-        matched[label] = folder
-    if unknown:
-        shown = ", ".join(
-            f"{folder!r}{did_you_mean(folder, classes.names)}" for folder in unknown[:5]
-        )
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise UsageError(
-            f"No class is called like the folders {shown}{more}; rename them, or add a "
-            'classes.json with {"folder": "class name"} beside them.'
-        )
-    return {folder: label for label, folder in matched.items()}
-
-
-def _clean(name: str) -> str:
-    """Trim, make runs of spaces one, and drop what is invisible; the rest stays as it is."""
+def tidy(name: str) -> str:
+    """A `name` without spaces around it, runs of them, and what is invisible; the rest stays."""
     return re.sub(r" +", " ", INVISIBLE.sub("", name).strip())
 
 
@@ -265,7 +210,7 @@ def _first_repeat(names: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _folder_problem(folder: str) -> str | None:
+def folder_problem(folder: str) -> str | None:
     """Why `folder` cannot be a folder's name everywhere, or None if it can."""
     if not folder or folder != folder.strip() or folder.endswith("."):
         return "is empty or ends in a space or a dot"
@@ -285,12 +230,12 @@ def make_id(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     spelled = "".join("_" if c in " _" else c if _is_safe(c) else "\0" for c in name)
     slug = re.sub(r"[\0_]+", "_", spelled).strip("_-.")
-    if slug == spelled and _folder_problem(slug) is None:
+    if slug == spelled and folder_problem(slug) is None:
         return slug
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     short = slug.encode()[: MAX_ID_BYTES - 9].decode("utf-8", "ignore").rstrip("_-.")
     class_id = f"{short or 'class'}-{digest}"
-    return f"class-{digest}" if _folder_problem(class_id) else class_id
+    return f"class-{digest}" if folder_problem(class_id) else class_id
 
 
 def _is_safe(character: str) -> bool:
@@ -314,7 +259,7 @@ def _naming(path: Path, build: Any, value: Any) -> ClassNames:
 
 
 def _from_mapping(mapping: Mapping[str, str]) -> ClassNames:
-    return ClassNames(tuple(_clean(name) for name in mapping.values()), tuple(mapping))
+    return ClassNames(tuple(tidy(name) for name in mapping.values()), tuple(mapping))
 
 
 def _check_mapping(path: Path, value: Any) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from holdfast import builtin, names
+from holdfast.archives import state_of
 from holdfast.data.captions import read_pairs
 from holdfast.data.replay import BASE, Source, coverage, draw_prompts, images_of
 from holdfast.errors import UsageError
@@ -19,6 +20,7 @@ from holdfast.generation.pipeline import find_pipelines
 from holdfast.prompts import expand_templates, imagenet_names
 from holdfast.published import published_names
 from holdfast.results import ReplayInfo, ReplaySample, SourceCoverage
+from holdfast.seen import SEEN
 from holdfast.settings import ReplaySettings
 from holdfast.task_history import TaskHistory
 
@@ -39,7 +41,7 @@ class ReplayImages:
         """What there is to say about them."""
         digest = hashlib.sha256()
         for path, prompt in zip(self.paths, self.prompts, strict=True):
-            digest.update(f"{path.stat().st_size}\0{prompt}\n".encode())
+            digest.update(f"{state_of(path)[0]}\0{prompt}\n".encode())
         return ReplayInfo(
             images=len(self.paths),
             prompts=len(set(self.prompts)),
@@ -96,7 +98,7 @@ def pairs_digest(settings: ReplaySettings) -> str:
     """SHA-256 of the user's images and captions, "" without such a folder."""
     if settings.folder is None:
         return ""
-    pairs = [(str(path), path.stat().st_size, text) for path, text in read_pairs(settings.folder)]
+    pairs = [(str(path), SEEN.digest(path), text) for path, text in read_pairs(settings.folder)]
     return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
 

@@ -26,11 +26,12 @@ from holdfast.files import (
     write_json,
 )
 from holdfast.results import Environment, Result, write_result
+from holdfast.seen import NAME, SEEN
 from holdfast.settings.base import Settings, flatten, free_fields, to_jsonable
 from holdfast.stages import Stage
 
 SETTINGS, INPUTS, RESULT, REPORT = "settings.json", "inputs.json", "result.json", "report.html"
-STARTED = {SETTINGS, "environment.json"}  # of a run that has made nothing yet
+STARTED = {SETTINGS, "environment.json", NAME}  # of a run that has made nothing yet
 PACKAGES = (
     "holdfast torch torchvision open_clip_torch timm diffusers transformers safetensors pillow "
     "numpy"
@@ -88,6 +89,7 @@ class Run:
 
     def check_inputs(self, inputs: Mapping[str, str]) -> None:
         """Keep hashes of what the run is made from; UsageError if an earlier start had others."""
+        SEEN.keep(self.folder)  # all inputs were read by now
         path = self.folder / INPUTS
         if not path.exists():
             write_json(path, dict(inputs))

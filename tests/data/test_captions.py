@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from holdfast.data.captions import has_captions, read_pairs, scan_captions
+from holdfast.data.captions import read_pairs, scan_captions
 from holdfast.data.folders import fingerprint
+from holdfast.data.layouts import has_labels, look
 from holdfast.data.streams import open_task
 from holdfast.errors import HoldfastError, UsageError
 
@@ -32,7 +33,7 @@ def captioned(tmp_path):
 
 
 def test_captions_are_classes_of_their_own(captioned):
-    found = scan_captions(captioned)
+    found = scan_captions(look(captioned).parts[""])
     assert found.classes.names == ("A red barn.", "two cats")
     assert found.labels == [0, 1, 0]
     task = open_task("stories", captioned)
@@ -53,14 +54,13 @@ def test_captions_in_a_csv_or_beside_the_images(captioned):
     assert read_pairs(captioned) == expected
 
 
-def test_captions_of_several_lines_and_images_that_lie_elsewhere(captioned, tmp_path):
-    elsewhere = tmp_path / "elsewhere.png"
-    paint(elsewhere)
+def test_captions_of_several_lines(captioned):
+    elsewhere = paint(captioned / "more" / "elsewhere.png")
     (captioned / "metadata.jsonl").unlink()
-    rows = f'file_name,text\na.png,"a red\nbarn"\n{elsewhere},two cats\n'
+    rows = 'file_name,text\na.png,"a red\nbarn"\nmore/elsewhere.png,two cats\n'
     (captioned / "metadata.csv").write_text(rows)
     assert [caption for _, caption in read_pairs(captioned)] == ["a red barn", "two cats"]
-    found = scan_captions(captioned)
+    found = scan_captions(look(captioned).parts[""])
     before = fingerprint(found)
     elsewhere.write_bytes(elsewhere.read_bytes() + b"more")
     assert fingerprint(found) != before
@@ -94,14 +94,18 @@ def test_what_is_wrong_with_captions_is_one_sentence(captioned):
         read_pairs(captioned)
 
 
+def captions_alone(folder):
+    return not has_labels(look(folder).parts[""])
+
+
 def test_a_folder_of_class_folders_has_no_captions(captioned, pictures):
-    assert has_captions(captioned) and not has_captions(pictures)
+    assert captions_alone(captioned) and not captions_alone(pictures)
     (captioned / "metadata.jsonl").unlink()
-    assert not has_captions(captioned)
+    assert not captions_alone(captioned)
     (captioned / "c.txt").write_text("a barn")
-    assert has_captions(captioned)  # some; reading them says which image lacks one
+    assert captions_alone(captioned)  # some; reading them says which image lacks one
     (captioned / "c.txt").rename(captioned / "notes.txt")
-    assert not has_captions(captioned)
+    assert not captions_alone(captioned)
 
 
 def test_the_prompts_of_generated_images_are_their_captions(tmp_path):

@@ -1,6 +1,7 @@
 import hashlib
 import logging
 import random
+import shutil
 
 import pytest
 import torch
@@ -84,7 +85,10 @@ def test_what_is_wrong_with_domains_is_one_sentence(root, tmp_path):
 
 def test_a_domain_with_one_class_is_named(root):
     (root / "art" / "axe").rename(root / "axe")
-    with pytest.raises(UsageError, match=r"In the domain .*art: There is only 'wood cup'"):
+    with pytest.raises(
+        UsageError,
+        match=r"In the domain .*art holds one folder only, 'wood_cup', and there must be two",
+    ):
         scan_domains(root)
 
 
@@ -149,7 +153,7 @@ def test_unreadable_images_are_named_and_leave_the_others_where_they_are(root, c
     path.write_bytes(path.read_bytes()[:40])
     with caplog.at_level(logging.WARNING):
         domains = find_unreadable(scan_domains(root))
-    assert domains.unreadable == {victim}
+    assert list(domains.unreadable) == [victim] and "none of JPEG" in domains.unreadable[victim]
     assert caplog.text.count(str(path)) == 1
     assert victim not in domains.indices(1)
     assert domains.split(1, 0)[0] == whole.split(1, 0)[0]
@@ -201,3 +205,38 @@ def test_places_evenly_spaced():
     assert evenly([3, 5, 7, 9, 11, 13], 3) == [3, 7, 11]
     assert evenly([3, 5], 9) == [3, 5]
     assert evenly([], 4) == []
+
+
+def test_a_distillation_refuses_splits_and_classes_in_place_of_domains(root, tmp_path):
+    """As Kaggle and VLCS have them: their splits were learnt as classes."""
+    for outer, inner in (("Training", "photo"), ("Testing", "sketch")):
+        shutil.copytree(root / inner, tmp_path / "kaggle" / outer)
+    with pytest.raises(UsageError, match=r"kaggle holds splits \(train, test\), and no domains"):
+        scan_domains(tmp_path / "kaggle")
+    for domain in ("photo", "sketch"):
+        for split in ("crossval", "full", "test", "train"):
+            shutil.copytree(root / domain, tmp_path / "vlcs" / domain / split)
+    with pytest.raises(UsageError, match="has 'full' beside crossval and test and train"):
+        scan_domains(tmp_path / "vlcs")
+    for domain in ("photo", "sketch"):
+        shutil.rmtree(tmp_path / "vlcs" / domain / "full")
+        shutil.rmtree(tmp_path / "vlcs" / domain / "crossval")
+    with pytest.raises(UsageError, match=r"photo holds splits \(train, test\) where its classes"):
+        scan_domains(tmp_path / "vlcs")
+    with pytest.raises(UsageError, match="photo holds classes and no domains"):
+        scan_domains(root / "photo")
+
+
+def test_domains_in_a_table_are_those_of_folders(root, tmp_path):
+    folders = scan_domains(root)
+    rows = ["file_name,label,domain"]
+    for domain in folders.names:
+        for path in sorted((root / domain).rglob("*.png")):
+            rows.append(f"{path.relative_to(root)},{path.parent.name},{domain}")
+    (root / "metadata.csv").write_text("\n".join(rows))
+    table = scan_domains(root)
+    assert (table.names, table.starts) == (folders.names, folders.starts)
+    assert table.images.classes == folders.images.classes
+    assert dict(zip(table.images.paths, table.images.labels, strict=True)) == dict(
+        zip(folders.images.paths, folders.images.labels, strict=True)
+    )

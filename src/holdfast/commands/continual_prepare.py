@@ -14,6 +14,7 @@ from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.builtin import is_dataset
 from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.data.folders import fingerprint
+from holdfast.data.layouts import Choice
 from holdfast.data.replay import BASE
 from holdfast.data.streams import Task, TaskSource, open_source, task_name
 from holdfast.errors import HoldfastError, UsageError
@@ -75,7 +76,8 @@ class Prepared:
 def prepare(settings: ContinualAddSettings) -> Prepared:
     """Check a task's settings. Raises UsageError or HoldfastError for what is wrong with them."""
     name = settings.name or task_name(settings.task)
-    source = TaskSource(name, settings.task, settings.templates, settings.per_class)
+    choice = Choice.of(settings)
+    source = TaskSource(name, settings.task, settings.templates, settings.per_class, choice=choice)
     builtin.check_place(source.place)
     if source.per_class is not None and not source.is_dataset:
         raise UsageError("per_class is for data sets; a folder is used as a whole.")
@@ -147,7 +149,8 @@ def held_out_sources(settings: Any) -> list[TaskSource]:
     """The tasks of `settings.held_out`. Raises UsageError for one that is not there."""
     for place in settings.held_out:
         builtin.check_place(place)
-    sources = [TaskSource(task_name(place), place) for place in settings.held_out]
+    choice = replace(Choice.of(settings), classes=())  # are of the task itself
+    sources = [TaskSource(task_name(place), place, choice=choice) for place in settings.held_out]
     if len({source.name for source in sources}) < len(sources):
         raise UsageError("Two held-out tasks have the same folder name; rename one folder.")
     return sources
@@ -227,6 +230,9 @@ def notes(history: TaskHistory, task: Task, prepared: Prepared) -> list[str]:
         rest = f" and {len(both) - 3} more are" if len(both) > 3 else " are"
         verb = " is" if len(both) == 1 else rest
         found.append(f"{', '.join(map(repr, both[:3]))}{verb} also among the classes of {other!r}.")
+    for images in (images for _, images in task.splits()):
+        found += images.notes
+        found += [f"{each}; it was skipped." for each in images.unreadable]
     settings = prepared.settings
     wanted = compose(settings.method, settings.anchors, Family.CONTINUAL)
     if wanted.asks_replay and wanted.replayed != "task" and count(settings.replay) == 0:

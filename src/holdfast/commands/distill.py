@@ -20,6 +20,7 @@ from holdfast.commands.distill_cost import distill_work
 from holdfast.commands.distill_trial import run_trial
 from holdfast.commands.settings import DistillSettings
 from holdfast.data.domains import evenly, find_unreadable, scan_domains
+from holdfast.data.layouts import Choice
 from holdfast.data.teacher_batches import TaughtImages
 from holdfast.data.views import Renderer, View, Views
 from holdfast.device import pick_device
@@ -32,6 +33,7 @@ from holdfast.models.tower import Tower
 from holdfast.places import absolute_file, absolute_model
 from holdfast.prompts import prompts_for
 from holdfast.runs import Run, peak_memory
+from holdfast.seen import SEEN
 from holdfast.settings.base import free_fields, to_jsonable
 from holdfast.teachers import LocalTeacher, Teacher, open_teacher
 from holdfast.teachers.store import EmbeddingStore
@@ -58,7 +60,8 @@ def distill(
     before anything is asked, and HoldfastError for what is wrong outside.
     """
     # What can be wrong is found before anything is spent.
-    domains = scan_domains(settings.data)
+    SEEN.recall(settings.out)
+    domains = scan_domains(settings.data, Choice.of(settings))
     trials = plan.plan_trials(settings, domains)
     composition = plan.check_method(settings, trials)
     classes = domains.images.classes
@@ -153,7 +156,8 @@ def distill(
             classes=list(classes.names),
             prompts=prompts,
             domains=[results.DomainInfo(name=k, images=len(v)) for k, v in places.items()],
-            unreadable=[paths[i] for i in sorted(domains.unreadable)],
+            unreadable=[f"{paths[i]}: {why}" for i, why in sorted(domains.unreadable.items())],
+            notes=list(domains.images.notes),
             samples={k: [paths[i] for i in evenly(v, SHOWN)] for k, v in places.items()},
             spot_check=checked,
             advice=advice,

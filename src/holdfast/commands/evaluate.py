@@ -8,7 +8,9 @@ from pathlib import Path
 from holdfast.commands.ready import ready_classifier
 from holdfast.commands.settings import EvaluateSettings, TransferSettings
 from holdfast.data.batches import sequential_batches
-from holdfast.data.folders import LabelledImages, scan, without_images
+from holdfast.data.folders import LabelledImages, scan_split, without_images
+from holdfast.data.layouts import TO_MEASURE, Choice
+from holdfast.data.readable import unreadable_places
 from holdfast.errors import UsageError
 from holdfast.evaluation import classifier_logits
 from holdfast.files import read_json, read_typed
@@ -33,8 +35,14 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         raise UsageError(f"{settings.out} is a folder; give a file for the scores.")
     if not settings.data:
         raise UsageError("No images are given; name a folder of class folders.")
-    classifier = ready_classifier(settings, lambda: scan(settings.data[0]).classes)
-    sets = {name: scan(place, classifier.classes) for name, place in named(settings.data).items()}
+    choice, first = Choice.of(settings), settings.data[0]
+    classifier = ready_classifier(
+        settings, lambda: scan_split(first, TO_MEASURE, None, choice).classes
+    )
+    sets = {
+        name: scan_split(place, TO_MEASURE, classifier.classes, choice)
+        for name, place in named(settings.data).items()
+    }
     models, run = [classifier], Path(settings.classifier)
     if (run / "prompts.json").is_file():
         models.append(original(run, classifier.classes, settings.device))
@@ -42,7 +50,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     notes: list[str] = []
     for name, data in sets.items():
         scores[name], read = on_images(models, data, settings)
-        notes += not_measured(data, read)
+        notes += [*data.notes, *not_measured(data, read)]
     name, found = next(iter(scores.items()))
     words = ["evaluate", settings.classifier, *map(str, settings.data)]
     title = f"{run.name if run.is_dir() else settings.classifier} on {name}"
@@ -96,7 +104,11 @@ def not_measured(data: LabelledImages, read: Sequence[int]) -> list[str]:
     """
     known = set(read)
     broken = [path for place, path in enumerate(data.paths) if place not in known]
-    notes = [f"{path} could not be read and was skipped." for path in broken]
+    reasons = unreadable_places(broken)  # known from reading them just before
+    notes = [
+        f"{path} could not be read and was skipped: {reasons.get(place, 'it changed meanwhile')}."
+        for place, path in enumerate(broken)
+    ]
     if missing := without_images(data):
         notes.append(f"Not measured, for want of real images: {', '.join(missing)}.")
     return notes

@@ -15,8 +15,8 @@ from typing import Any
 
 from holdfast.commands.ready import ready_classifier
 from holdfast.commands.settings import PredictSettings
-from holdfast.data.folders import find_images
 from holdfast.data.pictures import UnreadableImage
+from holdfast.data.readable import find_images
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import write_text
 

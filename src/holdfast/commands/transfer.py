@@ -26,7 +26,6 @@ from holdfast.commands.transfer_prepare import (
 )
 from holdfast.commands.transfer_scores import Measured, alpha_result, measure, sample_paths
 from holdfast.commands.transfer_train import choose, merging, train
-from holdfast.data.folders import scan
 from holdfast.files import write_json
 from holdfast.generation import read_manifest
 from holdfast.generation.pipeline import find_pipelines
@@ -35,6 +34,7 @@ from holdfast.models.clip import CLIP, load_clip
 from holdfast.prompts import prompts_for
 from holdfast.results import Costs, ModelInfo, TransferResult
 from holdfast.runs import Run, peak_memory
+from holdfast.seen import SEEN
 
 
 def transfer(settings: TransferSettings) -> Classifier | RunCost:
@@ -46,8 +46,9 @@ def transfer(settings: TransferSettings) -> Classifier | RunCost:
     Raises UsageError or HoldfastError for what is wrong with the settings, folders and models,
     before the run's folder is made and anything is spent.
     """
+    SEEN.recall(settings.out)
     plan = plan_transfer(settings)
-    real = scan(settings.evaluate, plan.classes) if settings.evaluate else None
+    real = plan.real
     clip = load_clip(settings.model, settings.pretrained, settings.device, settings.seed)
     if plan.draws:
         find_pipelines(settings.generator)
@@ -96,7 +97,7 @@ def transfer(settings: TransferSettings) -> Classifier | RunCost:
                 scores={name: measured.by_alpha[alpha] for name, alpha in models.items()},
                 verdict=measured.verdict,
                 diagnostics=measured.diagnostics,
-                notes=[*measured.notes, *([note] if note else [])],
+                notes=[*plan.notes, *measured.notes, *([note] if note else [])],
                 costs=Costs(
                     generation_seconds=run.seconds["generation"],
                     training_seconds=stage.seconds,

@@ -153,5 +153,5 @@ def image_counts(
         filtered=available - len(images),
         redrawn=manifest.redraws if manifest else 0,
         missing=len(manifest.missing) if manifest else 0,
-        unreadable=[str(path) for path in plan.unreadable],
+        unreadable=list(plan.own.unreadable) if plan.own else [],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from holdfast.anchors.replay_distillation import ReplayDistillation
 from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.commands.settings import TransferSettings
 from holdfast.data.batches import Batch, sequential_batches
-from holdfast.data.folders import LabelledImages, readable, scan, subset, without_images
+from holdfast.data.folders import LabelledImages, scan_split, subset, without_images
+from holdfast.data.layouts import TO_LEARN, TO_MEASURE, Choice
+from holdfast.data.readable import readable
 from holdfast.errors import UsageError
 from holdfast.methods.base import Composition, Family, compose
 from holdfast.models.tower import Tower
@@ -28,15 +30,19 @@ from holdfast.settings import PromptSettings
 class TransferPlan:
     """A checked request.
 
-    own: the user's own training images, none where they are generated. unreadable: files of theirs
-    that cannot be read.
+    own: the user's own training images, none where they are generated. real: those to report on.
     """
 
     settings: TransferSettings
     classes: ClassNames
     composition: Composition
     own: LabelledImages | None = None
-    unreadable: Sequence[Path] = ()
+    real: LabelledImages | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out of the user's own images."""
+        return [note for data in (self.own, self.real) if data is not None for note in data.notes]
 
     @property
     def ensemble(self) -> WeightEnsemble | None:
@@ -80,7 +86,8 @@ class TransferPlan:
 
 def plan_transfer(settings: TransferSettings) -> TransferPlan:
     """Check a request. Raises UsageError or HoldfastError for what is wrong with it."""
-    classes = names.from_arguments(settings.names)
+    choice = Choice.of(settings)
+    classes = names_to_learn(settings, choice)
     composition = compose(
         settings.method, settings.anchors, Family.TRANSFER, replay=count(settings.replay) > 0
     )
@@ -89,8 +96,20 @@ def plan_transfer(settings: TransferSettings) -> TransferPlan:
         if prompts is not None:
             prompts_for(classes, replace(prompts, llm_url=None))
     plan = TransferPlan(settings, classes, composition)
-    own, unreadable = own_images(settings, classes)
-    return replace(plan, own=own, unreadable=unreadable)
+    real = None
+    if settings.evaluate is not None:
+        real = scan_split(settings.evaluate, TO_MEASURE, classes, choice)
+    return replace(plan, own=own_images(settings, classes, choice), real=real)
+
+
+def names_to_learn(settings: TransferSettings, choice: Choice) -> ClassNames:
+    """The names that were given, else those of the folder to learn from, or to report on."""
+    if settings.names or (settings.folder is None and settings.evaluate is None):
+        return names.from_arguments(settings.names)
+    if settings.folder is not None:
+        return scan_split(settings.folder, TO_LEARN, None, choice).classes
+    assert settings.evaluate is not None
+    return scan_split(settings.evaluate, TO_MEASURE, None, choice).classes
 
 
 def check_replay(settings: TransferSettings, composition: Composition) -> None:
@@ -111,21 +130,21 @@ def check_replay(settings: TransferSettings, composition: Composition) -> None:
 
 
 def own_images(
-    settings: TransferSettings, classes: ClassNames
-) -> tuple[LabelledImages | None, list[Path]]:
-    """The user's own training images and those that cannot be read.
+    settings: TransferSettings, classes: ClassNames, choice: Choice
+) -> LabelledImages | None:
+    """The user's own training images that can be read.
 
     Raises UsageError for a class without any.
     """
     if settings.folder is None:
-        return None, []
-    images, broken = readable(scan(settings.folder, classes))
+        return None
+    images = readable(scan_split(settings.folder, TO_LEARN, classes, choice))
     if missing := without_images(images):
         raise UsageError(
             f"{settings.folder} has no readable image of {', '.join(map(repr, missing[:5]))}"
             f"{' and others' if len(missing) > 5 else ''}; add some, or leave the class out."
         )
-    return images, broken
+    return images
 
 
 def with_lasting_paths(plan: TransferPlan) -> TransferPlan:

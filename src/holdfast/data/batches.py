@@ -24,6 +24,7 @@ from holdfast.data.decoding import CACHE_BYTES, Decoder, Transform, own_randomne
 from holdfast.data.pictures import UnreadableImage, read_image
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
+from holdfast.seen import SEEN
 
 logger = logging.getLogger(__name__)
 
@@ -313,4 +314,5 @@ def _warn(errors: list[UnreadableImage], known: set[Path]) -> None:
     for error in errors:
         if error.path not in known:
             known.add(error.path)
+            SEEN.note_problem(error.path, error.reason)
             logger.warning("%s It is skipped.", error)

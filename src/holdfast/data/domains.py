@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -14,12 +13,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.data.folders import LabelledImages, relabel, scan, without_images
-from holdfast.data.pictures import UnreadableImage, read_image
+from holdfast.data.folders import (
+    LabelledImages,
+    log_layout,
+    relabel,
+    say,
+    scan_part,
+    without_images,
+)
+from holdfast.data.layouts import Choice, Layout, Part, look, one_part
+from holdfast.data.pictures import UnreadableImage
+from holdfast.data.readable import unreadable_places
+from holdfast.data.tables import find_rows
+from holdfast.data.walk import Walk
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import derive_seed
-from holdfast.names import ClassNames, comparable, is_ignored
-from holdfast.progress import progress
+from holdfast.names import ClassNames, comparable
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +42,13 @@ class Domains:
     names: of the domains, sorted.
     images: of all domains.
     starts: positions in `images` where each domain begins; the last one is the number of images.
-    unreadable: positions of the images that cannot be decoded.
+    unreadable: {position: reason} of the images that cannot be decoded.
     """
 
     names: tuple[str, ...]
     images: LabelledImages
     starts: tuple[int, ...]
-    unreadable: frozenset[int] = frozenset()
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,24 +75,21 @@ class Domains:
         return [index for index in indices if index not in self.unreadable]
 
 
-def scan_domains(root: Path) -> Domains:
+def scan_domains(root: Path, choice: Choice | None = None) -> Domains:
     """The images of `root/<domain>/<class>/**`; their pixels are not read.
 
+    root: the folder; or a table with a column `domain`. choice: how it is read. A domain may also
+    be a table of labels or a folder of archives.
     Domains are in the order of their names, the images of one in that of torchvision's ImageFolder.
     Classes are matched by name over all domains, and count in the order of their folders.
 
-    Raises UsageError for fewer than two domains and for a domain that lacks a class, HoldfastError
-    for a folder without images.
+    Raises UsageError for fewer than two domains, for splits or classes in their place, and for a
+    domain that lacks a class; HoldfastError for a folder without images.
     """
-    if not root.is_dir():
-        raise UsageError(f"The folder of domains {str(root)!r} does not exist.")
-    found = sorted(e.name for e in root.iterdir() if e.is_dir() and not is_ignored(e.name))
-    if len(found) < 2:
-        raise UsageError(
-            f"{root} has {f'only the domain {found[0]!r}' if found else 'no domains'}; its images "
-            "must lie in <domain>/<class name>/ for two domains or more."
-        )
-    parts = [_scan(root / name) for name in found]
+    choice = choice or Choice()
+    places = _places(root, choice)
+    found = sorted(places)
+    parts = [_scan(root, name, places[name], choice) for name in found]
     classes = _union(part.classes for part in parts)
     parts = [relabel(part, classes) for part in parts]
     for name, part in zip(found, parts, strict=True):
@@ -101,15 +107,58 @@ def scan_domains(root: Path) -> Domains:
         [label for part in parts for label in part.labels],
         classes,
         root,
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
     return Domains(tuple(found), images, tuple(accumulate((len(p) for p in parts), initial=0)))
 
 
-def _scan(domain: Path) -> LabelledImages:
+def _places(root: Path, choice: Choice) -> dict[str, Part]:
+    """Where the images of each domain are, by its name."""
+    layout = look(root, choice)
+    if layout.kind == "splits":
+        raise UsageError(
+            f"{root} holds splits ({', '.join(layout.parts)}), and no domains; a distillation "
+            "holds out a fifth of each domain itself, so give a folder of domains."
+        )
+    if layout.kind == "domains" and layout.parts[next(iter(layout.parts))].rows is not None:
+        return layout.parts
+    if not root.is_dir() or layout.kind == "generated":
+        raise UsageError(f"{root} has one set of images only; domains must be two or more.")
+    walk = Walk(root, choice.links == "follow")
+    found = walk.folders(root)
+    for note in walk.notes():
+        say(logging.WARNING, note)
+    if len(found) < 2:
+        raise UsageError(
+            f"{root} has {f'only the domain {found[0]!r}' if found else 'no domains'}; its images "
+            "must lie in <domain>/<class name>/ for two domains or more."
+        )
+    if not any(walk.folders(root / name) or find_rows(root / name) for name in found):
+        raise UsageError(
+            f"{root} holds classes and no domains: there are no folders in {found[0]!r} and the "
+            "others; its images must lie in <domain>/<class name>/."
+        )
+    return {name: look_whole(root / name, choice) for name in found}
+
+
+def look_whole(domain: Path, choice: Choice) -> Part:
+    """The images of one domain. Raises UsageError for splits, and for domains in it."""
+    layout = look(domain, choice)
+    if layout.kind == "splits":
+        raise UsageError(
+            f"The domain {domain} holds splits ({', '.join(layout.parts)}) where its classes "
+            "should be; a distillation holds out a fifth itself, so put class folders there."
+        )
+    return one_part(layout, ())[1]
+
+
+def _scan(root: Path, name: str, part: Part, choice: Choice) -> LabelledImages:
     try:
-        return scan(domain)
+        data = scan_part(part, None, choice)
     except UsageError as error:
-        raise UsageError(f"In the domain {domain}: {error}") from None
+        raise UsageError(f"In the domain {root / name}: {error}") from None
+    log_layout(Layout(root / name, "table" if part.rows else "classes", {"": part}), {"": data})
+    return data
 
 
 def _union(all_classes: Iterable[ClassNames]) -> ClassNames:
@@ -141,22 +190,11 @@ def find_unreadable(domains: Domains) -> Domains:
     can be read.
     """
 
-    def problem(path: Path) -> UnreadableImage | None:
-        try:
-            read_image(path)
-        except UnreadableImage as error:
-            return error
-        return None
-
-    broken: set[int] = set()
     paths = domains.images.paths
-    with progress("checking images", len(paths)) as advance, ThreadPoolExecutor() as pool:
-        for place, error in enumerate(pool.map(problem, paths)):
-            if error is not None:
-                broken.add(place)
-                logger.warning("%s It is skipped.", error)
-            advance(1)
-    checked = replace(domains, unreadable=frozenset(broken))
+    broken = unreadable_places(paths)
+    for place, reason in broken.items():
+        logger.warning("%s It is skipped.", UnreadableImage(paths[place], reason))
+    checked = replace(domains, unreadable=broken)
     for domain, name in enumerate(domains.names):
         if not checked.indices(domain):
             raise HoldfastError(

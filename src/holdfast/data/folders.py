@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from holdfast import names
-from holdfast.data.pictures import UnreadableImage, read_image, suffixes
+from holdfast.data.folder_names import from_folders, in_words, match_folders, picked
+from holdfast.data.layouts import WORDS, Choice, Layout, Part, look, one_part
+from holdfast.data.pictures import suffixes
+from holdfast.data.tables import named
+from holdfast.data.walk import Walk
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.generation.manifest import is_generated, read_manifest
 from holdfast.names import ClassNames
+from holdfast.seen import SEEN
 
 logger = logging.getLogger(__name__)
 
@@ -24,112 +29,228 @@ class LabelledImages:
 
     paths: the files. labels: of each file, an index into `classes`. root: the folder that the files
     were found in.
+    unreadable: files that are no whole images, each with the reason; they are not among `paths`.
+    notes: what else was left out, in sentences.
     """
 
     paths: list[Path]
     labels: list[int]
     classes: ClassNames
     root: Path
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
 
-def scan(root: Path, classes: ClassNames | None = None) -> LabelledImages:
-    """The images of `root/<class folder>/**`, or of a folder that `holdfast generate` wrote.
+def scan(
+    place: Path, classes: ClassNames | None = None, choice: Choice | None = None
+) -> LabelledImages:
+    """The images of one set: class folders, a table of labels, archives, or generated images.
 
-    root: the folder. classes: those that the folders are matched to, by name and never by
-    position; a `classes.json` in `root`, {"folder": "name"}, gives the names of folders that are
-    called otherwise. Without `classes` the folders define them.
+    place: the folder, table or archive. classes: those that the images are matched to, by name and
+    never by position; a `classes.json` in a folder of class folders, {"folder": "name"}, gives the
+    names of folders that are called otherwise. Without `classes` the folders or labels define them.
+    choice: how it is read.
     The order is that of torchvision's ImageFolder: folders by name, then files by name.
 
-    Raises UsageError for a folder that does not exist and for class folders that match no class;
-    HoldfastError for folders without images.
+    Raises UsageError for a place that does not exist, that holds splits or domains, and for class
+    folders that match no class; HoldfastError for folders without images.
     """
-    if not root.is_dir():
-        raise UsageError(f"The folder of images {str(root)!r} does not exist.")
-    if is_generated(root):
-        return _scan_generated(root, classes)
-    listed = root / "classes.json"
-    mapping = names.read_mapping(listed) if listed.is_file() else {}
-    folders = sorted(
-        entry.name
-        for entry in root.iterdir()
-        if entry.is_dir() and not names.is_ignored(entry.name)
+    layout = look(place, choice)
+    if layout.kind == "splits":
+        first = next(iter(layout.parts.values())).folder
+        raise UsageError(
+            f"{place} holds splits ({', '.join(layout.parts)}); give one of them, such as {first}."
+        )
+    return scan_split(place, (), classes, choice)
+
+
+def scan_split(
+    place: Path,
+    splits: Sequence[str],
+    classes: ClassNames | None = None,
+    choice: Choice | None = None,
+) -> LabelledImages:
+    """The images of the first of the `splits` that `place` has, or of the whole if it has none.
+
+    place, classes, choice: as for `scan`. What was found is logged. Raises what `scan` raises, and
+    UsageError for a place that has other splits only.
+    """
+    layout = look(place, choice)
+    split, part = one_part(layout, splits)
+    data = scan_part(part, classes, choice)
+    log_layout(layout, {split: data})
+    return data
+
+
+def log_layout(layout: Layout, parts: Mapping[str, LabelledImages]) -> None:
+    """Say once what a place was taken for, how much there is in each part, and what is left out."""
+    counts = [f"{name} {len(data):,}" if name else f"{len(data):,}" for name, data in parts.items()]
+    first = next(iter(parts.values()))
+    kind = WORDS.get(layout.kind, layout.kind)
+    ignored = [name for name in layout.parts if name not in parts]
+    rest = f"; not used: {', '.join(ignored)}" if ignored else ""
+    say(
+        logging.INFO,
+        f"{layout.place}: {kind}, {', '.join(counts)} images, {len(first.classes)} classes{rest}.",
     )
+    for note in dict.fromkeys(note for data in parts.values() for note in data.notes):
+        say(logging.WARNING, note)
+
+
+@cache
+def say(level: int, sentence: str) -> None:
+    """Log a sentence; one that was said before is not said again, since places are read again."""
+    logger.log(level, "%s", sentence)
+
+
+def scan_part(
+    part: Part, classes: ClassNames | None = None, choice: Choice | None = None
+) -> LabelledImages:
+    """The images of a part of a layout; classes, choice and errors as for `scan`."""
+    choice = choice or Choice()
+    if part.rows is None and is_generated(part.folder):
+        return _scan_generated(part.folder, classes, choice)
+    if part.rows is None:
+        return _scan_folders(part.folder, classes, choice)
+    groups: dict[str, list[Path]] = {}
+    for row in part.rows:
+        if row.label is None:
+            raise UsageError(f"{row.path} has no class in its table, which needs a column label.")
+        groups.setdefault(row.label, []).append(row.path)
+    labels = sorted(groups, key=lambda label: (int(label) if label.isdecimal() else 0, label))
+    spelt = dict(zip(labels, named(labels, part.folder), strict=True))
+    grouped = {spelt[label]: groups[label] for label in labels}
+    if len(grouped) < len(groups):
+        raise UsageError(f"The list of class names of {part.folder} has one name twice.")
+    return _labelled(part.folder, list(grouped), grouped.__getitem__, {}, classes, choice)
+
+
+def _scan_folders(root: Path, classes: ClassNames | None, choice: Choice) -> LabelledImages:
+    walk = Walk(root, choice.links == "follow")
+    folders = walk.folders(root)
     if not folders:
         raise HoldfastError(
-            f"{root} has no class folders; its images must lie in {root}/<class name>/."
+            f"{root} has no class folders; its images must lie in {root}/<class name>/, or a table "
+            f"metadata.csv must name them (file_name, label).{_left(walk)}"
         )
+    listed = root / "classes.json"
+    mapping = names.read_mapping(listed) if listed.is_file() else {}
+    if mapping and classes is None and not choice.classes:
+        classes = names.read_names(listed)
+    taken = picked(folders, mapping | _names(folders, mapping, choice), choice.classes)
+    walk.loose(root)
+
+    def images(folder: str) -> list[Path]:
+        if found := walk.images(root / folder):
+            return found
+        raise HoldfastError(
+            f"The class folder {root / folder} has no image files "
+            f"({', '.join(sorted(suffixes()))}); add some or remove it.{_left(walk)}"
+        )
+
+    data = _labelled(root, taken, images, mapping, classes, replace(choice, classes=()))
+    return replace(data, notes=(*walk.notes(), *data.notes))
+
+
+def _left(walk: Walk) -> str:
+    """What was left out, behind a sentence."""
+    return "".join(f" {note}" for note in walk.notes())
+
+
+def _names(folders: Sequence[str], mapping: Mapping[str, str], choice: Choice) -> dict[str, str]:
+    """The class name of each folder that a `classes.json` does not name."""
+    rest = [folder for folder in folders if folder not in mapping]
+    return in_words(rest) if choice.class_names == "words" else {f: names.tidy(f) for f in rest}
+
+
+def _labelled(
+    root: Path,
+    groups: Sequence[str],
+    images: Callable[[str], list[Path]],
+    mapping: Mapping[str, str],
+    classes: ClassNames | None,
+    choice: Choice,
+) -> LabelledImages:
+    """The images of all groups, each with the label of its class folder, or of its text.
+
+    images: those of a group; they are looked for when all groups have their classes.
+    """
+    spelt = _names(groups, mapping, choice) | dict(mapping)
+    kept = picked(groups, spelt, choice.classes)
+    said: list[str] = []
     if classes is None:
-        classes = names.read_names(listed) if mapping else names.from_folders(folders)
-    matched = names.match_folders(folders, classes, mapping)
-    paths: list[Path] = []
-    labels: list[int] = []
-    for folder in folders:
-        found = list(_image_files(root / folder))
-        if not found:
-            raise HoldfastError(
-                f"The class folder {root / folder} has no image files "
-                f"({', '.join(sorted(suffixes()))}); add some or remove it."
-            )
-        paths += found
-        labels += [matched[folder]] * len(found)
-    return LabelledImages(paths, labels, classes, root)
+        if mapping:
+            classes = ClassNames(tuple(spelt[f] for f in kept), tuple(kept))
+        else:
+            classes = _from_folders(root, kept, choice)
+            if changed := [f for f in kept if names.comparable(spelt[f]) != names.comparable(f)]:
+                said.append(
+                    f"{root}: class names were made of what folders are called, as "
+                    f"{spelt[changed[0]]!r} of {changed[0]!r}; --class_names exact takes them as "
+                    "they are."
+                )
+            elif under := [f for f in kept if spelt[f] != f]:
+                say(
+                    logging.INFO,
+                    f"{root}: {under[0]!r} is called {spelt[under[0]]!r}, and so on; "
+                    "--class_names exact takes names as they are.",
+                )
+    matched = match_folders(kept, classes, mapping)
+    found = {group: images(group) for group in kept}
+    return LabelledImages(
+        [path for group in kept for path in found[group]],
+        [matched[group] for group in kept for _ in found[group]],
+        classes,
+        root,
+        notes=tuple(said),
+    )
 
 
-def _scan_generated(root: Path, classes: ClassNames | None) -> LabelledImages:
+def _from_folders(root: Path, folders: Sequence[str], choice: Choice) -> ClassNames:
+    try:
+        return from_folders(folders, choice.class_names == "words")
+    except UsageError as error:
+        if len(folders) == 1 and (root / folders[0]).is_dir():
+            raise UsageError(
+                f"{root} holds one folder only, {folders[0]!r}, and there must be two classes or "
+                f"more; if that one holds the class folders, give {root / folders[0]}."
+            ) from None
+        raise UsageError(f"{root}: {error}") from None
+
+
+def _scan_generated(root: Path, classes: ClassNames | None, choice: Choice) -> LabelledImages:
     manifest = read_manifest(root)
     own = LabelledImages(manifest.paths, manifest.labels, manifest.classes, root)
+    if choice.classes:
+        spelt = own.classes.to_json()
+        kept = picked(list(spelt), spelt, choice.classes)
+        fewer = ClassNames(tuple(spelt[each] for each in kept), tuple(kept))
+        own = _restricted(own, fewer)
     return own if classes is None else relabel(own, classes)
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
-    """Image files below `folder` in torchvision's order: folder by folder, then by name.
-
-    Hidden files and folders are left out, and so is a folder reached a second time by a link.
-    """
-    seen: set[str] = set()
-    found: list[tuple[str, list[str]]] = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(f for f in folders if not names.is_ignored(f))
-        if real not in seen:
-            found.append((place, files))
-        seen.add(real)
-    for place, files in sorted(found):
-        for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in suffixes():
-                yield Path(place, file)
-
-
-def readable(data: LabelledImages) -> tuple[LabelledImages, list[Path]]:
-    """The images of `data` that can be decoded, and the files that cannot.
-
-    Every image is decoded once; each that cannot be is named in a warning.
-    """
-    kept: list[int] = []
-    broken: list[Path] = []
-    for position, path in enumerate(data.paths):
-        try:
-            read_image(path)
-            kept.append(position)
-        except UnreadableImage as error:
-            broken.append(path)
-            logger.warning("%s It is skipped.", error)
-    return (subset(data, kept) if broken else data), broken
+def _restricted(data: LabelledImages, classes: ClassNames) -> LabelledImages:
+    """The images of some of the classes."""
+    labels = {old: classes.label(name) for old, name in enumerate(data.classes.names)}
+    keep = [i for i, old in enumerate(data.labels) if labels[old] is not None]
+    new = [number for i in keep if (number := labels[data.labels[i]]) is not None]
+    return replace(data, paths=[data.paths[i] for i in keep], labels=new, classes=classes)
 
 
 def fingerprint(data: LabelledImages) -> str:
-    """SHA-256 of the paths below the root, sizes in bytes and labels of `data`.
+    """SHA-256 of the paths below the root, the bytes and the labels of `data`.
 
-    Pixels are not read. Raises OSError for a file that does not exist.
+    Of files that are known from an earlier start no byte is read. Raises OSError for a file that
+    does not exist.
     """
     digest = hashlib.sha256()
     for path, label in zip(data.paths, data.labels, strict=True):
-        # A table of captions may name images that lie elsewhere.
         place = path.relative_to(data.root) if path.is_relative_to(data.root) else path
-        digest.update(f"{place}\0{path.stat().st_size}\0{label}\n".encode("utf-8", "replace"))
+        line = f"{place}\0{SEEN.digest(path)}\0{label}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -142,24 +263,6 @@ def without_images(data: LabelledImages) -> list[str]:
     """Names of the classes of `data` that have no image."""
     present = set(data.labels)
     return [name for label, name in enumerate(data.classes.names) if label not in present]
-
-
-def find_images(places: Sequence[Path]) -> list[Path]:
-    """The files among `places` and the images below its folders, in order.
-
-    Raises UsageError for a place that does not exist, HoldfastError if there is no image at all.
-    """
-    found: list[Path] = []
-    for place in places:
-        if not place.exists():
-            raise UsageError(f"There is no image file or folder {str(place)!r}.")
-        found += _image_files(place) if place.is_dir() else [place]
-    if not found:
-        raise HoldfastError(
-            f"There are no image files ({', '.join(sorted(suffixes()))}) in "
-            f"{', '.join(map(str, places)) or 'what was given'}."
-        )
-    return found
 
 
 def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
@@ -177,4 +280,4 @@ def relabel(data: LabelledImages, classes: ClassNames) -> LabelledImages:
                 f"{len(classes)} given{did_you_mean(name, classes.names)}."
             )
         labels.append(label)
-    return LabelledImages(data.paths, [labels[i] for i in data.labels], classes, data.root)
+    return replace(data, labels=[labels[i] for i in data.labels], classes=classes)

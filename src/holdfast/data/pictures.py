@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import warnings
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from holdfast.archives import open_file
 from holdfast.errors import HoldfastError
 
 # Nothing else is tried: Pillow also reads formats that run code of their own, such as EPS.
@@ -68,7 +70,8 @@ def read_image(source: Picture | BinaryIO) -> Image.Image:
             warnings.simplefilter("ignore")  # what matters in them is an error below
             if isinstance(source, Image.Image):
                 return _upright_rgb(source, False)
-            with Image.open(source, formats=formats()) as image:
+            opened = open_file(Path(source)) if isinstance(source, Path | str) else source
+            with contextlib.closing(opened), Image.open(opened, formats=formats()) as image:
                 return _upright_rgb(image, True)
     except UnidentifiedImageError:
         raise UnreadableImage(_name(source), f"it is none of {', '.join(formats())}") from None
@@ -97,18 +100,19 @@ def sendable(path: Path) -> tuple[str, bytes] | None:
     """Media type and bytes of a file that every reader sees as `read_image` does, else none.
 
     Such are upright RGB pictures in JPEG, PNG or WebP. path: a file that `read_image` can read;
-    only its head is looked at here.
+    of its pixels none is looked at here.
     """
+    with open_file(path) as opened:
+        data = opened.read()
     try:
-        opened = Image.open(path, formats=("JPEG", "PNG", "WEBP"))
+        image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP"))
     except UnidentifiedImageError:
         return None
-    with opened as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        frames = getattr(image, "n_frames", 1)
-        if image.mode != "RGB" or turned or frames > 1 or image.has_transparency_data:
-            return None
-        return Image.MIME[str(image.format)], path.read_bytes()
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    frames = getattr(image, "n_frames", 1)
+    if image.mode != "RGB" or turned or frames > 1 or image.has_transparency_data:
+        return None
+    return Image.MIME[str(image.format)], data
 
 
 def _name(source: Picture | BinaryIO) -> Path:

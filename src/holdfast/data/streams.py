@@ -8,20 +8,22 @@ A stream file, YAML or JSON, is a list of tasks, or a mapping with that list und
       learning_rate: 5e-5                # any training setting, for this task alone
 
 A task's folder holds `train` and, if it has them, `val` and `test`; or it is the training split
-itself. A split holds class folders, or images with captions (see `holdfast.data.captions`).
+itself. A split holds images in any layout with labels (`holdfast.data.layouts`), or with captions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from holdfast import builtin, names
 from holdfast.builtin import is_dataset
-from holdfast.data.captions import has_captions, scan_captions
-from holdfast.data.folders import LabelledImages, scan, without_images
+from holdfast.data.captions import scan_captions
+from holdfast.data.folders import LabelledImages, log_layout, scan_part, without_images
+from holdfast.data.layouts import Choice, Part, has_labels, look, parts_to_learn
+from holdfast.data.readable import readable
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates
@@ -29,11 +31,6 @@ from holdfast.settings import ContinualTrainSettings
 from holdfast.settings.convert import convert
 from holdfast.yaml_files import read_yaml
 
-SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
 TEMPLATE = "a photo of a {}."
 
 
@@ -44,7 +41,7 @@ class TaskSource:
     name: of the task. place: its folder, or the name of a data set.
     templates: sentences with one `{}`, or the name of a list.
     per_class: images of each class and split of a data set; None is all.
-    train: training settings of this task alone.
+    train: training settings of this task alone. choice: how its folder is read.
     """
 
     name: str
@@ -52,6 +49,7 @@ class TaskSource:
     templates: list[str] | str = TEMPLATE
     per_class: int | None = None
     train: dict[str, Any] = field(default_factory=dict)
+    choice: Choice = field(default_factory=Choice)
 
     @property
     def is_dataset(self) -> bool:
@@ -73,20 +71,23 @@ def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
     source: the task. root: folder for data sets. learnt: whether it is to be trained on.
     Raises what `open_task` raises.
     """
-    folder = Path(source.place)
     if source.is_dataset:
         folder = builtin.dataset(source.place, root, source.per_class)
-    return open_task(source.name, folder, source.templates, learnt)
+        return open_task(source.name, folder, source.templates, learnt, checked=False)
+    return open_task(source.name, Path(source.place), source.templates, learnt, source.choice)
 
 
-def find_stream(stream: Path) -> list[TaskSource]:
+def find_stream(stream: Path, choice: Choice | None = None) -> list[TaskSource]:
     """The tasks of a `stream`: a built-in one's name, or a file.
 
+    choice: how their folders are read; `classes` of a task in a file are its own.
     Raises UsageError as `read_stream` does.
     """
     known = None if stream.is_file() else builtin.stream(str(stream))
     if known is None:
-        return read_stream(stream)
+        tasks = read_stream(stream)
+        own = choice or Choice()
+        return [replace(t, choice=replace(own, classes=t.choice.classes)) for t in tasks]
     return [TaskSource(task_name(place), place) for place in known]
 
 
@@ -163,6 +164,7 @@ def _task(entry: Any, root: Path) -> TaskSource:
         place=place,
         templates=templates,
         per_class=per_class,
+        choice=Choice(classes=convert(entry.pop("classes", []), list[str], "classes")),
         train=training_settings(entry),
     )
 
@@ -218,70 +220,47 @@ class Task:
 
 
 def open_task(
-    name: str, folder: Path, templates: list[str] | str = TEMPLATE, learnt: bool = True
+    name: str,
+    folder: Path,
+    templates: list[str] | str = TEMPLATE,
+    learnt: bool = True,
+    choice: Choice | None = None,
+    checked: bool = True,
 ) -> Task:
     """The images of a task's folder.
 
     name: of the task. folder: as the top of this file says. templates: sentences with one `{}`, or
     the name of a list. learnt: whether the task is to be trained on; if not, another split takes
-    the place of training images that do not exist.
+    the place of training images that do not exist. choice: how the folder is read. checked: whether
+    images that cannot be read are left out, for which each is decoded once.
 
     Raises UsageError or HoldfastError, naming the folder, if it has no images, if the training
     split lacks a class, if two classes have one name, if a class has no image, or if there are
     templates beside captions.
     """
-    places = split_folders(folder)
-    training = places["train"]
+    layout = look(folder, choice)
+    parts = parts_to_learn(layout)
+    training = parts.get("train")
     if training is None and not learnt:
-        training = places["val"] or places["test"]
+        training = parts.get("val") or parts["test"]
     if training is None:
         raise UsageError(f"{folder} has no folder train; put the task's training images there.")
-    captions = has_captions(training)
+    captions = not has_labels(training)
     if captions and templates != TEMPLATE:
         raise UsageError(
             f"{folder} has captions, which are prompts themselves; leave out templates."
         )
-    train = scan_captions(training) if captions else scan(training)
+
+    def images(part: Part, classes: ClassNames | None) -> LabelledImages:
+        found = scan_captions(part) if captions else scan_part(part, classes, choice)
+        return readable(found) if checked else found
+
+    train = images(training, None)
     if missing := without_images(train):
-        raise HoldfastError(f"{training} has no image of {', '.join(map(repr, missing[:5]))}.")
-    rest: dict[str, LabelledImages | None] = {}
-    for split in ("val", "test"):
-        place = places[split]
-        if place is None:
-            rest[split] = None
-        else:
-            rest[split] = scan_captions(place) if captions else scan(place, train.classes)
+        raise HoldfastError(
+            f"{training.folder} has no image of {', '.join(map(repr, missing[:5]))}."
+        )
+    rest = {s: images(part, train.classes) for s, part in parts.items() if s != "train"}
+    log_layout(layout, {"train": train, **rest} if layout.kind == "splits" else {"": train})
     known = ("{}",) if captions else tuple(expand_templates(templates))
-    return Task(name, known, train, rest["val"], rest["test"], captions)
-
-
-def holds_split(folder: Path) -> bool:
-    """Whether `folder` has class folders or captions in it, and so is no class itself."""
-    entries = [entry for entry in folder.iterdir() if not names.is_ignored(entry.name)]
-    return has_captions(folder) or any(entry.is_dir() for entry in entries)
-
-
-def split_folders(folder: Path) -> dict[str, Path | None]:
-    """{split: its folder, or None}; a `folder` without splits is the training split itself.
-
-    Raises UsageError for two folders of one split, and for splits beside other folders: if they
-    were taken as classes, test images would get into training.
-    """
-    entries = {e.name for e in folder.iterdir() if e.is_dir() and not names.is_ignored(e.name)}
-    spellings = {spelling for each in SPLITS.values() for spelling in each}
-    if others := sorted(entries - spellings):
-        splits = sorted(e for e in entries & spellings if holds_split(folder / e))
-        if splits:
-            raise UsageError(
-                f"{folder} has {others[0]!r} beside {' and '.join(splits)}; move it elsewhere, or "
-                "if all of them are classes, put them into a folder train."
-            )
-    if not entries or others:
-        return {"train": folder, "val": None, "test": None}
-    found: dict[str, Path | None] = {}
-    for split, spelt in SPLITS.items():
-        present = [folder / spelling for spelling in spelt if spelling in entries]
-        if len(present) > 1:
-            raise UsageError(f"{folder} has {present[0].name} and {present[1].name}; keep one.")
-        found[split] = present[0] if present else None
-    return found
+    return Task(name, known, train, rest.get("val"), rest.get("test"), captions)

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from holdfast.data.decoding import CACHE_BYTES, Decoder, Transform
 from holdfast.data.pictures import read_image
-from holdfast.files import sha256
 from holdfast.progress import progress
+from holdfast.seen import SEEN
 from holdfast.settings import ViewSettings
 
 T = TypeVar("T")
@@ -178,11 +178,19 @@ class Views:
         return View(self.paths[index], self.digests[index])
 
 
+def digest_of(path: Path) -> str:
+    """SHA-256 of the bytes of a file, "" for one that cannot be opened and has no view."""
+    try:
+        return SEEN.digest(path)
+    except OSError:
+        return ""
+
+
 def digests(paths: Sequence[Path]) -> list[str]:
     """SHA-256 of the bytes of each file of `paths`."""
     with progress("hashing images", len(paths)) as advance, ThreadPoolExecutor() as pool:
         found = []
-        for digest in pool.map(sha256, paths):
+        for digest in pool.map(digest_of, paths):
             found.append(digest)
             advance(1)
         return found

@@ -28,6 +28,7 @@ from holdfast.generation.manifest import (
 )
 from holdfast.names import ClassNames
 from holdfast.progress import progress
+from holdfast.seen import SEEN
 from holdfast.settings import DrawSettings
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def generate_images(
     chosen, precision = pipeline.pick(device, settings.precision)
     sources = pipeline.find_pipelines(generator)
     fixed = _must_match(job, [str(source) for source in sources], precision)
-    with files.locked(out):
+    with files.locked(out), _remembering(out):
         done = _prepare(out, job, fixed)
         settled = done | _given_up(out, job)
         there = sum(index < counts[label] for label, index in settled)
@@ -171,6 +172,18 @@ def _nothing_drawn(job: Job, out: Path) -> HoldfastError:
         f"{first.tries} times in a row (prompt {first.prompt!r}); change the prompt or the "
         f"generator{', or turn the safety checker off' if job.settings.safety_checker else ''}."
     )
+
+
+@contextmanager
+def _remembering(out: Path) -> Iterator[None]:
+    """Keep what is known of the images, so that the next start need not read them again."""
+    SEEN.recall(out)
+    try:
+        yield
+    finally:
+        if (out / SETTINGS).exists():
+            with _writing(out):
+                SEEN.keep(out)
 
 
 def _must_match(job: Job, generators: list[str], precision: str) -> dict[str, Any]:
@@ -237,7 +250,7 @@ def _verified(out: Path, classes: ClassNames) -> set[Place]:
     for record in read_records(out):
         path = out / record.file
         known = record.class_id in labels
-        if known and path.is_file() and files.sha256(path) == record.sha256:
+        if known and path.is_file() and SEEN.digest(path) == record.sha256:
             whole[labels[record.class_id], record.index] = record
     lines = (json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in whole.values())
     text = "".join(lines)
@@ -318,6 +331,7 @@ def _save(
     with _writing(out):
         with files.atomic_write(out / record.file) as temporary:
             temporary.write_bytes(png)
+        SEEN.note_digest(out / record.file, record.sha256)
         files.append_lines(out / MANIFEST, [record.to_json()])
 
 

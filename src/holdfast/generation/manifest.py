@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -176,9 +177,18 @@ def read_missing(folder: Path) -> list[MissingImage]:
 
 
 def _records(path: Path, kind: type[T]) -> list[T]:
-    """The lines of `path` as objects of a `kind`."""
+    """The lines of `path` as objects of a `kind`, parsed once while it stays as it is."""
+    if not path.exists():
+        return []
+    state = path.stat()
+    wanted: Any = kind
+    return list(_parsed(path.absolute(), wanted, state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: Path, kind: Any, size: int, changed: int) -> tuple[Any, ...]:
     try:
-        return [kind(**line) for line in read_lines(path)]
+        return tuple(kind(**line) for line in read_lines(path))
     except TypeError:
         raise another_version(path) from None
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from holdfast.names import ClassNames
 from holdfast.prompts.descriptions import ask_descriptions, read_descriptions
-from holdfast.prompts.templates import expand_templates, imagenet_names
+from holdfast.prompts.templates import expand_templates, imagenet_clip_names, imagenet_names
 from holdfast.settings import PromptSettings
 
-__all__ = ["expand_templates", "imagenet_names", "prompts_for"]
+__all__ = ["expand_templates", "imagenet_clip_names", "imagenet_names", "prompts_for"]
 
 
 def prompts_for(

@@ -122,7 +122,12 @@ def _open_clip_templates(attribute: str) -> list[str]:
 
 def imagenet_names() -> list[str]:
     """The class names of ImageNet as open_clip spells them; the two that occur twice occur once."""
-    return list(dict.fromkeys(_open_clip_metadata().IMAGENET_CLASSNAMES))
+    return list(dict.fromkeys(imagenet_clip_names()))
+
+
+def imagenet_clip_names() -> list[str]:
+    """ImageNet's 1,000 class names in the order of its labels, as CLIP's authors spell them."""
+    return list(_open_clip_metadata().IMAGENET_CLASSNAMES)
 
 
 def _open_clip_metadata() -> Any:

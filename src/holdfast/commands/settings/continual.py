@@ -8,11 +8,14 @@ from typing import Literal
 
 from holdfast.commands.settings.shared import (
     ANCHORS,
+    CLASS_NAMES,
+    CLASSES,
     DEVICE,
     DRY_RUN,
     EVERY_CHOICE,
     GENERATOR,
     HELD_OUT,
+    LINKS,
     MAX_DROP,
     METHOD,
     MODEL,
@@ -20,6 +23,8 @@ from holdfast.commands.settings.shared import (
     SEED,
     AnyAnchors,
     AnyMethod,
+    FolderNames,
+    Links,
 )
 from holdfast.errors import UsageError
 from holdfast.methods.base import Family, check_family
@@ -60,6 +65,9 @@ class ContinualAddSettings(Settings):
         rank=True,
     )
     name: str | None = setting(None, "What the task is called; none is its folder's name.")
+    classes: AnyWords = setting(factory=list, help=CLASSES)
+    class_names: FolderNames = setting("words", CLASS_NAMES)
+    links: Links = setting("inside", LINKS)
     templates: list[str] | str = setting(
         "a photo of a {}.",
         "Sentences with one `{}`, or a list's name: the first trains, all evaluate.",
@@ -110,6 +118,8 @@ class ContinualRunSettings(Settings):
         "The split of every task to measure on: `val` for choices, `test` for the end.",
         free=True,
     )
+    class_names: FolderNames = setting("words", CLASS_NAMES)
+    links: Links = setting("inside", LINKS)
     replay: Given[ReplaySettings, Values] = setting(factory=ReplaySettings, help="Replayed images.")
     train: Given[ContinualTrainSettings, Values] = setting(
         factory=ContinualTrainSettings, help="The training."

@@ -8,17 +8,23 @@ from typing import Literal
 
 from holdfast.commands.settings.shared import (
     ANCHORS,
+    CLASS_NAMES,
+    CLASSES,
     DEVICE,
+    LINKS,
     METHOD,
     SEED,
     AnyAnchors,
     AnyMethod,
+    FolderNames,
+    Links,
 )
 from holdfast.errors import UsageError
 from holdfast.methods.base import Family, check_family
 from holdfast.methods.vl2v import VL2V
 from holdfast.settings import (
     AnyPath,
+    AnyWords,
     AverageSettings,
     Given,
     PromptSettings,
@@ -67,6 +73,9 @@ class DistillSettings(TeacherSettings, DistillPlaces):
     student_weights: Literal["pretrained", "random"] = setting(
         "pretrained", "Pre-trained ones, or `random` for an untrained student."
     )
+    classes: AnyWords = setting(factory=list, help=CLASSES)
+    class_names: FolderNames = setting("words", CLASS_NAMES)
+    links: Links = setting("inside", LINKS)
     method: AnyMethod = setting(factory=VL2V, help=METHOD, rank=True)
     anchors: AnyAnchors = setting(factory=list, help=ANCHORS, rank=True)
     held_out: str = setting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from holdfast.anchors.base import Anchor
 from holdfast.methods.base import Method
@@ -41,6 +41,20 @@ HELD_OUT = (
     "Folders or data sets of tasks that must not suffer (`pocket:nouns`), several in a list. "
     "Earlier tasks and pre-training count by their replayed images."
 )
+CLASSES = (
+    "Classes of the folder to take, with commas between them; all others are left out. With a `-` "
+    "before it (`--classes=-dog`) a class is left out itself."
+)
+CLASS_NAMES = (
+    "How folders name classes that nothing else names: `words` makes words of n01440764, "
+    "001.Black_footed_Albatross, AnnualCrop and snake_case; `exact` takes them as they are."
+)
+LINKS = (
+    "`inside` leaves out links to places outside of a folder of images, `follow` takes what they "
+    "lead to."
+)
+FolderNames = Literal["words", "exact"]
+Links = Literal["inside", "follow"]
 IMAGES_AT_ONCE = "Images at once."
 DRY_RUN = (
     "Say what the run would take, from two drawn images, three steps and a few images, and stop."

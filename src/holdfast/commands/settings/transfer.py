@@ -8,10 +8,13 @@ from typing import Literal
 
 from holdfast.commands.settings.shared import (
     ANCHORS,
+    CLASS_NAMES,
+    CLASSES,
     DEVICE,
     DRY_RUN,
     EVERY_CHOICE,
     GENERATOR,
+    LINKS,
     METHOD,
     MODEL,
     NAMES,
@@ -19,6 +22,8 @@ from holdfast.commands.settings.shared import (
     SEED,
     AnyAnchors,
     AnyMethod,
+    FolderNames,
+    Links,
 )
 from holdfast.methods.base import Family, check_family
 from holdfast.methods.regft import RegFT
@@ -71,11 +76,20 @@ class TransferSettings(Settings):
     pretrained: str = setting("openai", PRETRAINED, place=True)
     generator: str = setting(DEFAULT_GENERATOR, GENERATOR, rank=True, place=True)
     folder: Given[Path | None, str] = setting(
-        None, "Training images to use instead of generating any (class folders).", rank=True
+        None,
+        "Training images to use instead of generating any: a folder, table or archive in any "
+        "layout of docs/data.md. Without names, its classes are those to learn.",
+        rank=True,
     )
     evaluate: Given[Path | None, str] = setting(
-        None, "Folder of real images (class folders) to report on.", free=True, rank=True
+        None,
+        "Real images to report on, in any such layout; of splits the test images.",
+        free=True,
+        rank=True,
     )
+    classes: AnyWords = setting(factory=list, help=CLASSES)
+    class_names: FolderNames = setting("words", CLASS_NAMES)
+    links: Links = setting("inside", LINKS)
     method: AnyMethod = setting(factory=RegFT, help=METHOD, rank=True)
     anchors: AnyAnchors = setting(factory=list, help=ANCHORS)
     prompts: Given[PromptSettings, Values] = setting(

@@ -7,7 +7,16 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from holdfast.commands.settings.shared import DEVICE, IMAGES_AT_ONCE, PRETRAINED
+from holdfast.commands.settings.shared import (
+    CLASS_NAMES,
+    CLASSES,
+    DEVICE,
+    IMAGES_AT_ONCE,
+    LINKS,
+    PRETRAINED,
+    FolderNames,
+    Links,
+)
 from holdfast.settings import (
     AnyPath,
     AnyWords,
@@ -86,7 +95,8 @@ class EvaluatePlaces(SourceSettings):
     """What comes first in an evaluation."""
 
     data: list[Path] = setting(
-        help="Folders of real images in class folders; labels are matched by name."
+        help="Real images, in any layout of docs/data.md; of splits the test images. Labels are "
+        "matched by name."
     )
 
 
@@ -103,6 +113,9 @@ class EvaluateSettings(LoadSettings, EvaluatePlaces):
     out: Given[Path | None, str] = setting(
         None, "File for the scores (JSON); none prints them only.", rank=True
     )
+    classes: AnyWords = setting(factory=list, help=CLASSES)
+    class_names: FolderNames = setting("words", CLASS_NAMES)
+    links: Links = setting("inside", LINKS)
     batch_size: int = setting(128, IMAGES_AT_ONCE, low=1)
     workers: int = setting(4, WORKERS, low=0)
 
