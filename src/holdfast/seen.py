@@ -15,7 +15,7 @@ from holdfast.errors import HoldfastError
 from holdfast.files import read_typed, write_json
 
 NAME = "seen.json"  # of the file in a folder of a run, or of images
-BLOCK = 2**20  # bytes that are hashed at once
+HASHED_AT_ONCE = 2**20  # bytes that are hashed at once
 Entry = tuple[int, int, str | None, str | None]  # bytes, time in ns, SHA-256, problem
 
 
@@ -35,7 +35,7 @@ class Seen:
         def read() -> str:
             digest = hashlib.sha256()
             with open_file(path) as opened:
-                while block := opened.read(BLOCK):
+                while block := opened.read(HASHED_AT_ONCE):
                     digest.update(block)
             return digest.hexdigest()
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tests.data.shards import shard
 
-from holdfast.data.tables import find_rows, named, read_table
+from holdfast.data.tables import find_rows, names_of_numbers, read_table
 from holdfast.errors import HoldfastError, UsageError
 
 
@@ -125,19 +125,19 @@ def test_what_is_wrong_with_a_line_is_one_sentence(folder, line, message):
 def test_numbers_stand_for_names(folder):
     (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "label": 1}')
     assert find_rows(folder)[0].label == "1"
-    assert named(["0", "1"], folder) == ["0", "1"]
+    assert names_of_numbers(["0", "1"], folder) == ["0", "1"]
     (folder.parent / "classnames.txt").write_text("cat\n\ndog\n")
-    assert named(["0", "1"], folder) == ["cat", "dog"]
-    assert named(["0", "x"], folder) == ["0", "x"]
+    assert names_of_numbers(["0", "1"], folder) == ["cat", "dog"]
+    assert names_of_numbers(["0", "x"], folder) == ["0", "x"]
     (folder / "classes.json").write_text('["red", "blue"]')
-    assert named(["1"], folder) == ["blue"]  # the nearer one
+    assert names_of_numbers(["1"], folder) == ["blue"]  # the nearer one
     (folder / "classes.json").write_text('{"a": "red", "b": "blue"}')
-    assert named(["1"], folder) == ["blue"]
+    assert names_of_numbers(["1"], folder) == ["blue"]
     with pytest.raises(UsageError, match="has 2 names, and there is a class 7"):
-        named(["7"], folder)
+        names_of_numbers(["7"], folder)
     (folder / "classes.json").write_text("[1]")
     with pytest.raises(UsageError, match="must be a list of class names"):
-        named(["0"], folder)
+        names_of_numbers(["0"], folder)
 
 
 def test_samples_of_archives(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 from holdfast import names
 from holdfast.data.folders import LabelledImages
 from holdfast.data.layouts import Part
-from holdfast.data.tables import TABLES, Row, find_rows
+from holdfast.data.tables import TABLE_FILES, TableRow, find_rows
 from holdfast.errors import UsageError
 from holdfast.generation.manifest import is_generated, read_manifest
 
@@ -30,13 +30,13 @@ def read_pairs(folder: Path) -> list[tuple[Path, str]]:
     rows = find_rows(folder)
     if rows is None:
         raise UsageError(
-            f"{folder} has no captions; put a {TABLES[0]} there, with file_name and text, or a "
-            ".txt beside each image."
+            f"{folder} has no captions; put a {TABLE_FILES[0]} there, with file_name and text, or "
+            "a .txt beside each image."
         )
     return [(row.path, _caption(row)) for row in rows]
 
 
-def _caption(row: Row) -> str:
+def _caption(row: TableRow) -> str:
     if not row.caption:
         raise UsageError(f"The image {row.path} has no caption; write one, or remove the image.")
     return row.caption

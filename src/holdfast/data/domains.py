@@ -142,7 +142,10 @@ def _places(root: Path, choice: Choice) -> dict[str, Part]:
 
 
 def look_whole(domain: Path, choice: Choice) -> Part:
-    """The images of one domain. Raises UsageError for splits, and for domains in it."""
+    """The images of one `domain`; choice: how it is read.
+
+    Raises UsageError for splits, and for domains in it.
+    """
     layout = look(domain, choice)
     if layout.kind == "splits":
         raise UsageError(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from holdfast import names
 from holdfast.data.folder_names import from_folders, in_words, match_folders, picked
-from holdfast.data.layouts import WORDS, Choice, Layout, Part, look, one_part
+from holdfast.data.layouts import KINDS, Choice, Layout, Part, look, one_part
 from holdfast.data.pictures import suffixes
-from holdfast.data.tables import named
+from holdfast.data.tables import names_of_numbers
 from holdfast.data.walk import Walk
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.generation.manifest import is_generated, read_manifest
@@ -86,10 +86,13 @@ def scan_split(
 
 
 def log_layout(layout: Layout, parts: Mapping[str, LabelledImages]) -> None:
-    """Say once what a place was taken for, how much there is in each part, and what is left out."""
+    """Say once what a place was taken for, how much there is in each part, and what is left out.
+
+    layout: of the place. parts: the images of those of its parts that are used.
+    """
     counts = [f"{name} {len(data):,}" if name else f"{len(data):,}" for name, data in parts.items()]
     first = next(iter(parts.values()))
-    kind = WORDS.get(layout.kind, layout.kind)
+    kind = KINDS.get(layout.kind, layout.kind)
     ignored = [name for name in layout.parts if name not in parts]
     rest = f"; not used: {', '.join(ignored)}" if ignored else ""
     say(
@@ -102,14 +105,17 @@ def log_layout(layout: Layout, parts: Mapping[str, LabelledImages]) -> None:
 
 @cache
 def say(level: int, sentence: str) -> None:
-    """Log a sentence; one that was said before is not said again, since places are read again."""
+    """Log a `sentence` on a `level` of logging, once: places are read several times."""
     logger.log(level, "%s", sentence)
 
 
 def scan_part(
     part: Part, classes: ClassNames | None = None, choice: Choice | None = None
 ) -> LabelledImages:
-    """The images of a part of a layout; classes, choice and errors as for `scan`."""
+    """The images of a `part` of a layout; classes, choice and errors as for `scan`.
+
+    Raises UsageError for rows without a class, and for two classes of one name.
+    """
     choice = choice or Choice()
     if part.rows is None and is_generated(part.folder):
         return _scan_generated(part.folder, classes, choice)
@@ -121,7 +127,7 @@ def scan_part(
             raise UsageError(f"{row.path} has no class in its table, which needs a column label.")
         groups.setdefault(row.label, []).append(row.path)
     labels = sorted(groups, key=lambda label: (int(label) if label.isdecimal() else 0, label))
-    spelt = dict(zip(labels, named(labels, part.folder), strict=True))
+    spelt = dict(zip(labels, names_of_numbers(labels, part.folder), strict=True))
     grouped = {spelt[label]: groups[label] for label in labels}
     if len(grouped) < len(groups):
         raise UsageError(f"The list of class names of {part.folder} has one name twice.")

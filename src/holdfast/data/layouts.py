@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from holdfast.data.tables import Row, find_rows
+from holdfast.data.tables import TableRow, find_rows
 from holdfast.data.walk import Walk
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.generation.manifest import is_generated
@@ -23,7 +23,7 @@ SPLITS = {
 }
 # What else can be in such a name: "Train_Set", "seg_train", "test images".
 FILLING = {"set", "seg", "split", "data", "images", "imgs"}
-WORDS = {
+KINDS = {
     "classes": "class folders",
     "table": "a table of labels",
     "captions": "images with captions",
@@ -62,7 +62,7 @@ class Part:
     """
 
     folder: Path
-    rows: Sequence[Row] | None = None
+    rows: Sequence[TableRow] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def split_of(name: str) -> str | None:
 
 
 def parts_to_learn(layout: Layout) -> dict[str, Part]:
-    """The splits of a task; of what has none the whole is its training images.
+    """The splits of a task; of a `layout` without any the whole is its training images.
 
     Raises UsageError for domains, with one of them to give.
     """
@@ -123,7 +123,7 @@ def parts_to_learn(layout: Layout) -> dict[str, Part]:
 
 
 def one_part(layout: Layout, splits: Sequence[str]) -> tuple[str, Part]:
-    """The first of the `splits` that is there with its name, or the whole, which has none.
+    """The first of the `splits` that a `layout` has, with its name; or the whole, which has none.
 
     Raises UsageError if none is there, and for domains.
     """
@@ -140,7 +140,7 @@ def one_part(layout: Layout, splits: Sequence[str]) -> tuple[str, Part]:
 
 
 def refuse_domains(layout: Layout) -> None:
-    """Raise UsageError for a folder of domains, where the images of one are wanted."""
+    """Raise UsageError for a `layout` of domains, where the images of one are wanted."""
     if layout.kind == "domains":
         first, second, *_ = layout.parts
         raise UsageError(
@@ -152,11 +152,11 @@ def refuse_domains(layout: Layout) -> None:
 
 
 def has_labels(part: Part) -> bool:
-    """Whether images of a part have classes, and no captions alone."""
+    """Whether the images of a `part` have classes, and no captions alone."""
     return part.rows is None or all(row.label is not None for row in part.rows)
 
 
-def _of_rows(place: Path, rows: Sequence[Row]) -> Layout:
+def _of_rows(place: Path, rows: Sequence[TableRow]) -> Layout:
     folder = place if place.is_dir() else place.parent
     kind: Kind = "table" if all(row.label is not None for row in rows) else "captions"
     splits = {row.split for row in rows}

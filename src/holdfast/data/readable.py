@@ -57,7 +57,7 @@ def readable(data: LabelledImages) -> LabelledImages:
 
 
 def unreadable_places(paths: Sequence[Path]) -> dict[int, str]:
-    """{position: reason} of the images that cannot be read."""
+    """{position: reason} of the images among `paths` that cannot be read."""
 
     def find(path: Path) -> str:
         try:

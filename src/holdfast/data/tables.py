@@ -21,18 +21,18 @@ from holdfast.files import decode, parse_json, read_json, read_plain_text
 logger = logging.getLogger(__name__)
 
 # Hugging Face's image folders have the first two: columns `file_name`, and `text` or `label`.
-TABLES = ("metadata.jsonl", "metadata.csv", "labels.csv")
-FILE = ("file_name", "filename", "file", "image", "path", "filepath", "image_path")
-LABEL = ("label", "class", "class_name", "category")
-CAPTION = ("text", "caption")
+TABLE_FILES = ("metadata.jsonl", "metadata.csv", "labels.csv")
+FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "filepath", "image_path")
+LABEL_COLUMNS = ("label", "class", "class_name", "category")
+CAPTION_COLUMNS = ("text", "caption")
 # What the numbers mean that stand for classes: a name a line, or a list; here or one folder up.
 NUMBERED = ("classnames.txt", "classes.txt", "names.txt", "classes.json")
 TEXT_BYTES = 2**20  # of a label, a caption or a description inside of an archive
-SHOWN = 3  # missing files that are named
+MISSING_SHOWN = 3  # missing files that are named
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """An image of a table.
 
     path: the file. label: its class as the table spells it. caption: its text. split, domain: the
@@ -46,7 +46,7 @@ class Row:
     domain: str = ""
 
 
-def find_rows(place: Path, follow: bool = False) -> list[Row] | None:
+def find_rows(place: Path, follow: bool = False) -> list[TableRow] | None:
     """The rows of a table, of archives, or of images with a .txt beside each; else None.
 
     place: a table, an archive, or a folder that has some. follow: whether images may be links to
@@ -60,7 +60,7 @@ def find_rows(place: Path, follow: bool = False) -> list[Row] | None:
         return read_archives([place])
     if not place.is_dir():
         return None
-    table = next((place / name for name in TABLES if (place / name).is_file()), None)
+    table = next((place / name for name in TABLE_FILES if (place / name).is_file()), None)
     if table is not None:
         return read_table(table, follow)
     names = sorted(entry.name for entry in os.scandir(place) if not entry.name.startswith("."))
@@ -73,7 +73,7 @@ def find_rows(place: Path, follow: bool = False) -> list[Row] | None:
     images = [place / name for name in names if Path(name).suffix.lower() in suffixes()]
     if not any(path.with_suffix(".txt").is_file() for path in images):
         return None
-    return [Row(path, caption=_beside(path)) for path in images if path.is_file()]
+    return [TableRow(path, caption=_beside(path)) for path in images if path.is_file()]
 
 
 def _beside(image: Path) -> str:
@@ -82,24 +82,24 @@ def _beside(image: Path) -> str:
     return one_line(read_plain_text(file)) if file.is_file() else ""
 
 
-def read_table(table: Path, follow: bool = False) -> list[Row]:
+def read_table(table: Path, follow: bool = False) -> list[TableRow]:
     """The rows of a CSV, TSV or JSON-lines file; images that do not exist are left out and named.
 
     table: the file; it names images in its own folder or below. follow: as for `find_rows`.
     Raises UsageError for a table of another form, for files outside of its folder, and if none of
     its images exists; HoldfastError for a table without rows.
     """
-    found: list[Row] = []
+    found: list[TableRow] = []
     missing: list[Path] = []
     inside = os.path.realpath(table.parent)
     count = 0
     for number, cells in enumerate(_cells(table), 1):
         count = number
         place, values = f"Row {number} of {table}", _columns(cells)
-        name = _first(values, FILE)
-        label, caption = _first(values, LABEL), _first(values, CAPTION)
+        name = _first(values, FILE_COLUMNS)
+        label, caption = _first(values, LABEL_COLUMNS), _first(values, CAPTION_COLUMNS)
         if not name or (label is None and caption is None):
-            raise UsageError(f"{place} must have {FILE[0]}, and {LABEL[0]} or {CAPTION[0]}.")
+            raise UsageError(f"{place} must have file_name, and label or text.")
         path = _inside(table.parent, name, place)
         if not follow and not os.path.realpath(path).startswith(inside + os.sep):
             raise UsageError(f"{place} names {name}, a link that leads out of its folder.")
@@ -107,14 +107,14 @@ def read_table(table: Path, follow: bool = False) -> list[Row]:
             missing.append(path)
             continue
         split, domain = _first(values, ("split",)) or "", _first(values, ("domain",)) or ""
-        found.append(Row(path, label, caption, split, domain))
+        found.append(TableRow(path, label, caption, split, domain))
     if not count:
         raise HoldfastError(f"{table} names no images.")
     if not found:
         raise UsageError(f"Row 1 of {table} names {missing[0]}, which does not exist.")
-    for path in missing[:SHOWN]:
+    for path in missing[:MISSING_SHOWN]:
         logger.warning("%s names %s, which does not exist; it is skipped.", table, path)
-    if len(missing) > SHOWN:
+    if len(missing) > MISSING_SHOWN:
         logger.warning("%s: %d files do not exist in all.", table, len(missing))
     return found
 
@@ -160,7 +160,7 @@ def _first(values: Mapping[str, Any], columns: Sequence[str]) -> str | None:
     return None if value is None else one_line(str(value))
 
 
-def read_archives(archives: Sequence[Path]) -> list[Row]:
+def read_archives(archives: Sequence[Path]) -> list[TableRow]:
     """The samples of WebDataset archives: what has one name up to its first dot belongs together.
 
     archives: plain tar files. The picture has a suffix of its format; `.cls` is the class, by its
@@ -181,14 +181,14 @@ def read_archives(archives: Sequence[Path]) -> list[Row]:
             picture = next((n for s, n in parts.items() if f".{s}" in suffixes()), None)
             if picture is not None:
                 label, caption = _described(archive, parts)
-                found.append(Row(archive / picture, label, caption, split))
+                found.append(TableRow(archive / picture, label, caption, split))
     if not found:
         raise HoldfastError(f"{archives[0]} holds no pictures.")
     return found
 
 
 def one_line(text: str) -> str:
-    """A label or caption without breaks and runs of spaces."""
+    """The `text` of a label or caption without breaks and runs of spaces."""
     return " ".join(text.split())
 
 
@@ -213,12 +213,12 @@ def _described(archive: Path, parts: Mapping[str, str]) -> tuple[str | None, str
         except (ValueError, RecursionError):
             raise UsageError(f"{archive / parts['json']} is no JSON.") from None
         values = _columns(value) if isinstance(value, dict) else {}
-        label = _first(values, LABEL) if label is None else label
-        caption = _first(values, CAPTION) if caption is None else caption
+        label = _first(values, LABEL_COLUMNS) if label is None else label
+        caption = _first(values, CAPTION_COLUMNS) if caption is None else caption
     return label, caption
 
 
-def named(labels: Sequence[str], place: Path) -> Sequence[str]:
+def names_of_numbers(labels: Sequence[str], place: Path) -> Sequence[str]:
     """The labels, or where all are numbers the names they stand for, if a list of names is there.
 
     labels: as a table spells them. place: its folder. Raises UsageError for a number that the list

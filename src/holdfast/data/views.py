@@ -179,7 +179,7 @@ class Views:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of the bytes of a file, "" for one that cannot be opened and has no view."""
+    """SHA-256 of the bytes of the file `path`; "" if it cannot be opened, and so has no view."""
     try:
         return SEEN.digest(path)
     except OSError:

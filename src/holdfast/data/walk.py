@@ -18,7 +18,7 @@ LEFTOVER_FILES = ("synofile_thumb", "synophoto_thumb", "thumbs.db", "desktop.ini
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a folder or file is another program's own and never data: `.git`, `@eaDir`, ..."""
+    """Whether the `name` is of a folder or file of other programs, never data: `.git`, `@eaDir`."""
     folded = name.casefold()
     return name.startswith(".") or folded in LEFTOVERS or folded.startswith(LEFTOVER_FILES)
 
