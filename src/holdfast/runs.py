@@ -74,6 +74,7 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file; give another folder with --out.")
         started = STARTED | set(preliminary)
+        SEEN.recall(folder)
         allowed = (set(free_fields(settings)) | set(free)) - set(bound)
         check_settings(folder, settings, allowed, started)  # before the lock leaves a file there
         with locked(folder):

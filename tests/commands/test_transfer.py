@@ -293,11 +293,11 @@ def test_corrupt_images_are_named_counted_and_skipped(options, pictures, tmp_pat
     assert transfer(options, "--folder", data, "--evaluate", data, "--out", run) == 0
     result = json.loads((run / "result.json").read_text())
     assert result["scores"]["ensemble"]["n"] == 29
-    assert result["images"]["unreadable"] == [str(bad)]
+    assert result["images"]["unreadable"] == [f"{bad}: image file is truncated"]
     # ... also when the finished run is opened again.
     assert transfer(options, "--folder", data, "--evaluate", data, "--out", run) == 0
     again = json.loads((run / "result.json").read_text())
-    assert again["images"]["unreadable"] == [str(bad)]
+    assert again["images"]["unreadable"] == [f"{bad}: image file is truncated"]
     capsys.readouterr()
     assert main(["predict", str(run), str(data)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 29

@@ -41,7 +41,6 @@ from holdfast.models.text import tokenize
 from holdfast.replay import known_sources, replay_images
 from holdfast.results import AddResult, Costs, StepResult
 from holdfast.runs import Run, peak_memory
-from holdfast.seen import SEEN
 from holdfast.settings.base import to_jsonable
 from holdfast.train import fit
 
@@ -64,7 +63,6 @@ def add(settings: ContinualAddSettings) -> AddResult:
     Raises UsageError or HoldfastError for what is wrong with the settings, the task or the model,
     before anything is spent; HoldfastError if the gate lets no model pass.
     """
-    SEEN.recall(settings.out)
     prepared = prepare(settings)
     data = settings.out / "data"
     with open_task_run(prepared) as run:

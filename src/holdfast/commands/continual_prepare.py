@@ -14,7 +14,6 @@ from holdfast.anchors.weight_ensemble import WeightEnsemble
 from holdfast.builtin import is_dataset
 from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.data.folders import fingerprint
-from holdfast.data.layouts import Choice
 from holdfast.data.replay import BASE
 from holdfast.data.streams import Task, TaskSource, open_source, task_name
 from holdfast.errors import HoldfastError, UsageError
@@ -32,6 +31,7 @@ from holdfast.places import (
 )
 from holdfast.replay import base_names, count, known_sources, pairs_digest
 from holdfast.runs import Run
+from holdfast.seen import SEEN
 from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.weights import digest
 
@@ -75,9 +75,10 @@ class Prepared:
 
 def prepare(settings: ContinualAddSettings) -> Prepared:
     """Check a task's settings. Raises UsageError or HoldfastError for what is wrong with them."""
+    SEEN.recall(settings.out)
     name = settings.name or task_name(settings.task)
-    choice = Choice.of(settings)
-    source = TaskSource(name, settings.task, settings.templates, settings.per_class, choice=choice)
+    source = TaskSource(name, settings.task, settings.templates, settings.per_class)
+    source = source.read_as(settings, settings.classes)
     builtin.check_place(source.place)
     if source.per_class is not None and not source.is_dataset:
         raise UsageError("per_class is for data sets; a folder is used as a whole.")
@@ -149,8 +150,7 @@ def held_out_sources(settings: Any) -> list[TaskSource]:
     """The tasks of `settings.held_out`. Raises UsageError for one that is not there."""
     for place in settings.held_out:
         builtin.check_place(place)
-    choice = replace(Choice.of(settings), classes=())  # are of the task itself
-    sources = [TaskSource(task_name(place), place, choice=choice) for place in settings.held_out]
+    sources = [TaskSource(task_name(p), p).read_as(settings) for p in settings.held_out]
     if len({source.name for source in sources}) < len(sources):
         raise UsageError("Two held-out tasks have the same folder name; rename one folder.")
     return sources

@@ -31,13 +31,11 @@ from holdfast.commands.continual_results import (
 )
 from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.data.folders import fingerprint
-from holdfast.data.layouts import Choice
 from holdfast.data.streams import Task, TaskSource, find_stream, open_source
 from holdfast.errors import UsageError
 from holdfast.methods import Family, compose
 from holdfast.results import ContinualResult, Costs, StreamTask
 from holdfast.runs import Run, peak_memory
-from holdfast.seen import SEEN
 from holdfast.stages import Stage
 
 
@@ -50,8 +48,7 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
     Raises UsageError or HoldfastError for what is wrong with the stream, before anything is made;
     HoldfastError if the gate lets a task pass in no way.
     """
-    SEEN.recall(settings.out)
-    sources = find_stream(settings.stream, Choice.of(settings))
+    sources = find_stream(settings.stream, settings)
     check_stream(settings, sources)
     out, method = settings.out, settings.method
     clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)

@@ -13,7 +13,7 @@ itself. A split holds images in any layout with labels (`holdfast.data.layouts`)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class TaskSource:
     train: dict[str, Any] = field(default_factory=dict)
     choice: Choice = field(default_factory=Choice)
 
+    def read_as(self, settings: Any, classes: Sequence[str] = ()) -> TaskSource:
+        """The same, read as the settings of a command say; classes: those of this task to take."""
+        return replace(self, choice=replace(Choice.of(settings), classes=classes))
+
     @property
     def is_dataset(self) -> bool:
         """Whether its place is the name of a data set."""
@@ -77,17 +81,15 @@ def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
     return open_task(source.name, Path(source.place), source.templates, learnt, source.choice)
 
 
-def find_stream(stream: Path, choice: Choice | None = None) -> list[TaskSource]:
+def find_stream(stream: Path, settings: Any = None) -> list[TaskSource]:
     """The tasks of a `stream`: a built-in one's name, or a file.
 
-    choice: how their folders are read; `classes` of a task in a file are its own.
+    settings: of a command, which say how folders are read; `classes` of a task are its own.
     Raises UsageError as `read_stream` does.
     """
     known = None if stream.is_file() else builtin.stream(str(stream))
     if known is None:
-        tasks = read_stream(stream)
-        own = choice or Choice()
-        return [replace(t, choice=replace(own, classes=t.choice.classes)) for t in tasks]
+        return [each.read_as(settings, each.choice.classes) for each in read_stream(stream)]
     return [TaskSource(task_name(place), place) for place in known]
 
 
