@@ -20,7 +20,6 @@ from holdfast.commands.distill_cost import distill_work
 from holdfast.commands.distill_trial import run_trial
 from holdfast.commands.settings import DistillSettings
 from holdfast.data.domains import evenly, find_unreadable, scan_domains
-from holdfast.data.layouts import Choice
 from holdfast.data.teacher_batches import TaughtImages
 from holdfast.data.views import Renderer, View, Views
 from holdfast.device import pick_device
@@ -61,7 +60,7 @@ def distill(
     """
     # What can be wrong is found before anything is spent.
     SEEN.recall(settings.out)
-    domains = scan_domains(settings.data, Choice.of(settings))
+    domains = scan_domains(settings.data, settings)
     trials = plan.plan_trials(settings, domains)
     composition = plan.check_method(settings, trials)
     classes = domains.images.classes

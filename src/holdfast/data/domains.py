@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,18 +76,18 @@ class Domains:
         return [index for index in indices if index not in self.unreadable]
 
 
-def scan_domains(root: Path, choice: Choice | None = None) -> Domains:
+def scan_domains(root: Path, settings: Any = None) -> Domains:
     """The images of `root/<domain>/<class>/**`; their pixels are not read.
 
-    root: the folder; or a table with a column `domain`. choice: how it is read. A domain may also
-    be a table of labels or a folder of archives.
+    root: the folder; or a table with a column `domain`. settings: of a command, which say how it is
+    read. A domain may also be a table of labels or a folder of archives.
     Domains are in the order of their names, the images of one in that of torchvision's ImageFolder.
     Classes are matched by name over all domains, and count in the order of their folders.
 
     Raises UsageError for fewer than two domains, for splits or classes in their place, and for a
     domain that lacks a class; HoldfastError for a folder without images.
     """
-    choice = choice or Choice()
+    choice = Choice.of(settings)
     places = _places(root, choice)
     found = sorted(places)
     parts = [_scan(root, name, places[name], choice) for name in found]
