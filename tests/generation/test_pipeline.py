@@ -3,11 +3,10 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from tests.tiny import COMMIT, cached_on_hub
+from tests.tiny import COMMIT
 
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.generation import pipeline
@@ -71,14 +70,6 @@ def test_a_folder_without_a_pipeline(tmp_path):
         pass
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch, diffusion):
-    """A hub cache that holds the tiny pipeline as owner/tiny, at one commit of `main`."""
-    cached_on_hub(tmp_path, "owner/tiny", diffusion)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    return tmp_path
-
-
 def test_hub_weights_are_pinned_to_their_commit(hub):
     [source] = pipeline.find_pipelines("owner/tiny")
     assert source == pipeline.PipelineSource("owner/tiny", "owner/tiny", COMMIT)
@@ -100,31 +91,6 @@ def test_missing_hub_weights_name_the_command(hub):
         pipeline.loaded(source, torch.device("cpu"), "fp32"),
     ):
         pass
-
-
-@pytest.mark.parametrize("parts", [("unet",), ("unet", "vae", "text_encoder")])
-def test_weights_that_are_there_in_half_precision_only(diffusion, tmp_path, parts):
-    half = tmp_path / "half"
-    shutil.copytree(diffusion, half)
-    assert pipeline.only_variant(half) is None
-    for part in parts:
-        [weights] = (half / part).glob("*.safetensors")
-        weights.rename(weights.with_suffix(".fp16.safetensors"))
-    assert pipeline.only_variant(half) == "fp16"
-    pictures = []
-    for folder in (diffusion, half):
-        [source] = pipeline.find_pipelines(str(folder))
-        with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
-            pictures += pipe.draw(["a cat"], [1], ImageSettings(steps=1))
-    assert np.array_equal(*pictures)
-
-
-def test_both_kinds_of_weights_are_no_variant(diffusion, tmp_path):
-    both = tmp_path / "both"
-    shutil.copytree(diffusion, both)
-    [weights] = (both / "unet").glob("*.safetensors")
-    shutil.copy(weights, weights.with_suffix(".fp16.safetensors"))
-    assert pipeline.only_variant(both) is None
 
 
 def test_a_prompt_is_cut_where_no_encoder_reads_its_end(diffusion):

@@ -187,6 +187,21 @@ def test_a_siglip_without_a_bias_gets_none(tmp_path):
     assert model.logit_bias.item() == 0
 
 
+def test_text_weights_of_the_newer_names_fit_the_older_model(weights, tmp_path):
+    text = ("positional", "token_embedding", "transformer", "ln_final", "text_projection")
+    newer = {f"text.{k}" if k.startswith(text) else k: tensor for k, tensor in weights.items()}
+    assert "text.ln_final.bias" in newer
+    save_file(newer, tmp_path / "newer.safetensors")
+    model = load_clip(NAME, str(tmp_path / "newer.safetensors"), device="cpu").model
+    assert all(torch.equal(tensor, weights[key]) for key, tensor in model.state_dict().items())
+
+
+def test_a_file_goes_with_an_architecture(weights, clip_folder, tmp_path):
+    save_file(weights, tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"brings its own weights; the file .* needs an arch"):
+        load_clip(f"local-dir:{clip_folder}", str(tmp_path / "w.safetensors"), device="cpu")
+
+
 def test_facts_are_what_all_published_weights_agree_in():
     facts, unknown = published_facts("ViT-B-16-SigLIP")
     assert facts["mean"] == facts["std"] == (0.5, 0.5, 0.5)

@@ -21,6 +21,7 @@ from holdfast import builtin
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, shortened
 from holdfast.files import read_json
+from holdfast.generation.weight_files import fetch, only_variant
 from holdfast.settings import DrawSettings
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 # Pixels lie between 0 and 1; a picture that varies less than this around its mean shows nothing.
 FLAT = 2 / 255
 EXCERPT = 80  # characters of a prompt in a warning
-VARIANT = re.compile(r"\.(\w+)\.(safetensors|bin)$")  # diffusion_pytorch_model.fp16.safetensors
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,12 @@ def _load(
     dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     options: dict[str, Any] = {"dtype": dtypes[precision]}
     try:
-        folder = Path(source.place) if Path(source.place).is_dir() else _fetched(source)
+        folder = Path(source.place)
+        if not folder.is_dir():
+            try:
+                folder = fetch(source.place, source.revision)
+            except Exception as error:
+                raise _missing(source.place, source.revision, error) from None
         options["variant"] = only_variant(folder)
         if not safety_checker and "safety_checker" in read_json(folder / "model_index.json"):
             options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -240,35 +245,6 @@ def _load(
         ) from None
     run.set_progress_bar_config(disable=True)
     return run
-
-
-def _fetched(source: PipelineSource) -> Path:
-    """The folder of a hub pipeline's files; those of half precision where there are no others."""
-    from diffusers import DiffusionPipeline
-
-    try:
-        try:
-            found = DiffusionPipeline.download(source.place, revision=source.revision)
-        except Exception:
-            found = DiffusionPipeline.download(
-                source.place, revision=source.revision, variant="fp16"
-            )
-    except Exception as error:
-        raise _missing(source.place, source.revision, error) from None
-    return Path(found)
-
-
-def only_variant(folder: Path) -> str | None:
-    """The variant of a pipeline's weights, such as `fp16`, where a part has no others.
-
-    folder: the pipeline's. None where each part has plain weights, or none at all.
-    """
-    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files = [p.name for p in part.iterdir() if p.suffix in (".safetensors", ".bin")]
-        kinds = [found and found[1] for name in files for found in [VARIANT.search(name)]]
-        if kinds and None not in kinds:
-            return "fp16" if "fp16" in kinds else kinds[0]
-    return None
 
 
 def _missing(hub_id: str, revision: str, error: Exception) -> HoldfastError:

@@ -228,6 +228,8 @@ def put_weights(model: nn.Module, checkpoint: Checkpoint, name: str) -> None:
     weights = convert_state_dict(model, dict(checkpoint.weights))
     if not hasattr(model, "positional_embedding"):
         weights = convert_to_custom_text_state_dict(weights)
+    elif "text.positional_embedding" in weights:  # the other way round
+        weights = {key.removeprefix("text."): tensor for key, tensor in weights.items()}
     own = model.state_dict()
     for key in ("logit_scale", "logit_bias"):
         if key in own and key in weights and weights[key].numel() == 1:

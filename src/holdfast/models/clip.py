@@ -115,7 +115,7 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
 
     name: an open_clip architecture, `local-dir:FOLDER`, `hf-hub:ID`, or a built-in model.
     pretrained: open_clip's tag or a weights file for an architecture; `random` initialises it
-        from `seed`; ignored when the name carries its weights.
+        from `seed`; a tag is ignored when the name carries its weights.
     device: `auto`, or as torch names it.
     seed: of the weights of `random`.
 
@@ -149,6 +149,11 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
                 built = f"local-dir:{file.path.parent}"
             else:
                 tag = file_facts(name, file)
+    elif Path(pretrained).is_file():
+        raise UsageError(
+            f"{shown} brings its own weights; the file {pretrained} needs an architecture as the "
+            "model, such as ViT-B-16."
+        )
     elif random:
         raise UsageError(f"{shown} brings its own weights; untrained ones need an architecture.")
     elif schema == "local-dir" and not (Path(identifier) / CONFIG).is_file():
