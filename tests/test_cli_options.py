@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from tests.test_cli_parse import read
@@ -13,7 +15,9 @@ from holdfast.errors import UsageError
 from holdfast.methods.base import Family, available
 from holdfast.methods.ewc import EWC
 from holdfast.methods.wise_ft import WiSEFT
+from holdfast.settings import ClassifierSource, ImageInput
 from holdfast.settings.base import Settings, flatten, setting
+from holdfast.settings.signatures import kinds_of
 
 
 @dataclass(frozen=True)
@@ -137,3 +141,23 @@ def test_the_examples_can_be_read(name):
     words = COMMANDS[name].example.split()
     assert words[0] == "holdfast" and " ".join(words[1:]).startswith(name)
     assert dict(flatten(read(name, *words[1 + len(name.split()) :]).to_json()))
+
+
+def takes_text(hint):
+    """Whether any text is a value of a type: text, a path, or a list of either."""
+    kinds = [inner for kind in kinds_of(hint) for inner in (kind, *get_args(kind))]
+    return any(kind in (str, Path, ImageInput, ClassifierSource) for kind in kinds)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_text_that_does_not_fit_is_refused_and_never_kept(name):
+    """On the command line, and so in files and in Python, which go the same way."""
+    words = COMMANDS[name].example.split()[1 + len(name.split()) :]
+    refused = 0
+    for option in options_of(COMMANDS[name].kind):
+        if not takes_text(option.hint):
+            with pytest.raises(UsageError, match=option.name.rpartition(".")[2]) as error:
+                read(name, *words, f"--{option.name}=no such thing")
+            assert "\n" not in str(error.value) and str(error.value).endswith(".")
+            refused += 1
+    assert refused or name in ("report", "compare")

@@ -112,6 +112,12 @@ def test_lists_are_given_as_json_or_one_by_one():
     assert held == ["a", "b"]
 
 
+@pytest.mark.parametrize("number", ["-1", "-1e-3", "-.5", "-inf"])
+def test_a_number_below_zero_is_a_value(number):
+    with pytest.raises(UsageError, match=r"train.learning_rate is .*; it must be"):
+        read("transfer", "a", "--train.learning_rate", number, "b")
+
+
 def test_of_an_option_given_twice_the_last_counts():
     assert read("transfer", "--seed", "1", "--seed", "2").seed == 2
 

@@ -90,7 +90,10 @@ def read_config(path: Path) -> dict[str, Any]:
 def spelt_out(given: Sequence[str], options: Sequence[Option], name: str) -> list[str]:
     """Arguments with the whole names of options, and with `=true` after a switch."""
     found = []
+    skipped = -1
     for place, argument in enumerate(given):
+        if place == skipped:
+            continue
         if not argument.startswith("--"):
             found.append(argument)
             continue
@@ -102,8 +105,19 @@ def spelt_out(given: Sequence[str], options: Sequence[Option], name: str) -> lis
         following = given[place + 1].lower() if place + 1 < len(given) else ""
         if option.hint is bool and not sign and following not in ("true", "false"):
             sign, value = "=", "true"
+        elif not sign and negative(following):  # argparse takes -1e-3 for an option
+            sign, value = "=", following
+            skipped = place + 1
         found.append(f"--{option.name}{sign}{value}")
     return found
+
+
+def negative(text: str) -> bool:
+    """Whether a text is a number below zero."""
+    try:
+        return text.startswith("-") and float(text) <= 0
+    except ValueError:
+        return False
 
 
 def fill_words(

@@ -95,13 +95,11 @@ def test_a_stream_names_a_folder_on_the_command_line(streamed, tasks, tmp_path, 
 def test_of_several_students_one_must_be_named(saved, tmp_path, capsys):
     for fold in ("without-photo", "without-sketch/seed-1"):
         shutil.copytree(saved, tmp_path / "run" / fold / "model")
-    code, line = error_of(capsys, "predict", tmp_path / "run", "a.png")
-    assert code == 2
-    code, line = error_of(capsys, "predict", tmp_path / "run", tmp_path)
     (tmp_path / "a.png").write_bytes(b"")
-    code, line = error_of(capsys, "predict", tmp_path / "run", tmp_path / "a.png")
     one, two = tmp_path / "run" / "without-photo", tmp_path / "run" / "without-sketch" / "seed-1"
-    assert code == 2 and f"holds 2 classifiers; give one of {one}, {two}." in line
+    for words in ([], [tmp_path / "a.png"]):
+        code, line = error_of(capsys, "predict", tmp_path / "run", *words)
+        assert code == 2 and f"holds 2 classifiers; give one of {one}, {two}." in line
     assert holdfast.load_classifier(one, device="cpu").names
     shutil.rmtree(one)
     assert holdfast.load_classifier(tmp_path / "run", device="cpu").names  # the only one

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.commands.ready import ready_classifier
+from holdfast.commands.ready import list_several, ready_classifier
 from holdfast.commands.settings import PredictSettings
 from holdfast.data.pictures import UnreadableImage
 from holdfast.data.readable import find_images
@@ -61,12 +61,14 @@ def predict(settings: PredictSettings) -> list[NamedImage]:
 def images_to_name(settings: PredictSettings) -> list[Any]:
     """The files and pictures to name, in the order in which they were given.
 
-    Raises UsageError for places that do not exist, and where there is no image at all.
+    Raises UsageError for places that do not exist, and where there is no image at all; of a run
+    with several classifiers it then lists them.
     """
     given = [each for image in settings.images for each in each_path(image)]
     if settings.files is not None:
         given += listed(settings.files)
     if not given:
+        list_several(settings)
         raise UsageError("No images are given; name files or folders, or a list with --files.")
     if all(isinstance(image, Path) for image in given):
         return find_images(given)

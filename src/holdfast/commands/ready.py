@@ -148,6 +148,13 @@ def chosen_tasks(history: TaskHistory, wanted: Sequence[str]) -> list[TaskRecord
     return list({comparable(word): known[comparable(word)] for word in words}.values())
 
 
+def list_several(settings: LoadSettings) -> None:
+    """Raise UsageError that lists the classifiers of a folder which holds several."""
+    folder = Path(settings.classifier.removeprefix(LOCAL))
+    if folder.is_dir() and holds_classifier(folder) is None and model_with_tasks(folder) is None:
+        only_classifier(folder)
+
+
 def only_classifier(folder: Path) -> Path:
     """The one classifier below a folder. Raises UsageError that lists them where there are more."""
     patterns = ("*/model/classifier.json", "*/*/model/classifier.json")

@@ -158,5 +158,5 @@ def write_embeddings(
         "identity": identity,
         "logit_scale": repr(float(logit_scale)),
     }
-    with atomic_write(Path(path)) as temporary:
+    with atomic_write(Path(path).expanduser()) as temporary:
         save_file(tensors, temporary, metadata=about)
