@@ -89,7 +89,7 @@ def test_a_stream_ends_with_its_matrix_and_numbers(tmp_path, capsys):
     cli_output.show_stream(ContinualRunSettings("s", tmp_path), result)
     lines = capsys.readouterr().out.splitlines()
     matrix = result.matrix
-    assert lines[0].split() == ["after", *matrix.columns, f"({matrix.split})"]
+    assert lines[0].split() == ["after", *matrix.columns, "(task-aware,", f"{matrix.split})"]
     for line, name, row in zip(lines[1:], matrix.rows, matrix.task_aware, strict=False):
         assert line.startswith(name)
         assert line.removeprefix(name).split() == [f"{value:.1%}" for value in row]
@@ -104,7 +104,9 @@ def test_a_task_that_was_added_is_shown_before_and_after(tmp_path, capsys):
     printed = capsys.readouterr().out
     for name, before in result.before.items():
         after = result.after[name]
-        expected = f"{before.top1:6.1%} -> {after.top1:6.1%}   ({before.images} images)"
+        old, new = before.task_aware_top1, after.task_aware_top1
+        images = f"({before.images} {before.split} images, task-aware)"
+        expected = f"{old:6.1%} -> {new:6.1%}   {images}"
         assert f"{name:20} {expected}" in printed
     assert f"Model:      {tmp_path / 'model'}" in printed
 

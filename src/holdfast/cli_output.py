@@ -118,7 +118,7 @@ def show_stream(settings: of.ContinualRunSettings, found: ContinualResult) -> No
     matrix = found.matrix
     width = max(len(name) for name in (*matrix.rows, *matrix.columns, "after"))
     line = " ".join(f"{name:>{max(7, len(name))}}" for name in matrix.columns)
-    print(f"{'after':{width}} {line}   ({matrix.split})")
+    print(f"{'after':{width}} {line}   (task-aware, {matrix.split})")
     for after, row in zip(matrix.rows, matrix.task_aware, strict=True):
         cells = zip(matrix.columns, row, strict=True)
         line = " ".join(f"{value:>{max(7, len(name))}.1%}" for name, value in cells)
@@ -128,6 +128,15 @@ def show_stream(settings: of.ContinualRunSettings, found: ContinualResult) -> No
         shown = ", ".join(f"{name} {100 * v:.2f}" for name, v in named if v is not None)
         if shown:
             print(f"{kind}: {shown}")
+    stages = found.class_incremental
+    if None not in stages.by_stage:
+        shown = ", ".join(f"{100 * stage:.2f}" for stage in stages.by_stage if stage is not None)
+        average = f", average {100 * stages.average:.2f}" if stages.average is not None else ""
+        print(f"class-incremental: after each task {shown}{average}")
+    if found.held_out is not None:
+        first, *_, last = found.held_out.task_aware
+        for name, old, new in zip(found.held_out.columns, first, last, strict=True):
+            print(f"held out, task-aware: {name} {old:.1%} -> {new:.1%}")
     show_notes(found.notes)
     show_verdict(found.verdict)
     show_places("Models", settings.out / "tasks", settings.out)
@@ -139,8 +148,9 @@ def show_added(settings: of.ContinualAddSettings, found: AddResult) -> None:
         print(found)
         return
     for name, before in found.before.items():
-        after = found.after[name].top1
-        print(f"{name:20} {before.top1:6.1%} -> {after:6.1%}   ({before.images} images)")
+        old, new = before.task_aware_top1, found.after[name].task_aware_top1
+        images = f"({before.images} {before.split} images, task-aware)"
+        print(f"{name:20} {old:6.1%} -> {new:6.1%}   {images}")
     show_notes(found.notes)
     show_verdict(found.verdict)
     show_places("Model", settings.out / "model", settings.out)

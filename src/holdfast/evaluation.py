@@ -100,11 +100,16 @@ def chunks(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def classifier_logits(
-    classifiers: Sequence[Classifier], batches: Iterable[Batch], total: int, label: str
+    classifiers: Sequence[Classifier],
+    batches: Iterable[Batch],
+    total: int,
+    label: str,
+    precision: Precision = "fp32",
 ) -> Outputs:
-    """Logits (n, classes) of several classifiers with the same preprocessing."""
+    """Logits (n, classes) of several classifiers with the same preprocessing, in a `precision`."""
     passes = [lambda model=model: lambda images: model.eval()(images)[1] for model in classifiers]
-    return forward(passes, batches, classifiers[0].device, total=total, label=label)
+    device = classifiers[0].device
+    return forward(passes, batches, device, total=total, label=label, precision=precision)
 
 
 def sweep(
@@ -115,10 +120,12 @@ def sweep(
     *,
     total: int,
     label: str = "evaluating",
+    precision: Precision = "fp32",
 ) -> tuple[dict[float, Tensor], Tensor, Tensor]:
     """Logits (n, classes) of the ensemble of each alpha; labels and indices (n,).
 
-    merge: the weights of an alpha. Each image is decoded and preprocessed once.
+    merge: the weights of an alpha. precision: of the forward passes. Each image is decoded and
+    preprocessed once.
     """
     classifier.eval()
 
@@ -136,6 +143,7 @@ def sweep(
         total=total,
         label=label,
         chunk_bytes=CHUNK_BYTES,
+        precision=precision,
     )
     return dict(zip(alphas, found.rows, strict=True)), found.labels, found.indices
 
@@ -165,46 +173,95 @@ def eval_set(task: Task, *splits: Literal["train", "val", "test"]) -> EvalSet | 
     return None
 
 
-def evaluate_clip(
+@dataclass(frozen=True)
+class Embedded:
+    """What a CLIP makes of evaluation sets, so that several scores need one look at the images.
+
+    scale: the model's factor on cosine similarities. sets: each with its images' embeddings (n,
+    dim), their labels (n,) and its classes' embeddings (classes, dim). names: class names of all
+    tasks together; text: their embeddings (names, dim).
+    """
+
+    scale: Tensor
+    sets: list[tuple[EvalSet, Tensor, Tensor, Tensor]]
+    names: list[str]
+    text: Tensor
+
+    def scores(self, learnt: int = 0) -> dict[str, TaskScores]:
+        """Scores of each set, by its name.
+
+        learnt: how many of the first sets belong to tasks that were learnt so far; these have a
+            class-incremental score, among the names of all of them.
+        Where the task is not known, an answer is right if it has the label's name, whichever task
+        it comes from; sets with names that are not among the others, and captions, have no such
+        score.
+        """
+        so_far = [
+            name for each, *_ in self.sets[:learnt] if not each.captions for name in each.classes
+        ]
+        found: dict[str, TaskScores] = {}
+        for place, (each, z, labels, text) in enumerate(self.sets):
+            words = () if each.captions else each.classes
+            found[each.name] = TaskScores(
+                split=each.split,
+                images=len(labels),
+                task_agnostic_top1=self._unknown(z, labels, words, self.names),
+                class_incremental_top1=self._unknown(z, labels, words, so_far)
+                if place < learnt
+                else None,
+                **within_task(z, text, self.scale, labels),
+            )
+        return found
+
+    def right(self) -> dict[str, Tensor]:
+        """Of each set, which images are named right where the task is known: (n,) of truth."""
+        return {
+            each.name: torch.cat([(part @ text.T).argmax(dim=1) for part in z.split(BLOCK)])
+            == labels
+            for each, z, labels, text in self.sets
+        }
+
+    def _unknown(
+        self, z: Tensor, labels: Tensor, classes: Sequence[str], among: Sequence[str]
+    ) -> float | None:
+        """Accuracy among the names `among`, which are some of all; None if classes lack in them."""
+        allowed = {comparable(name) for name in among}
+        keys = {name: number for number, name in enumerate(sorted(allowed))}
+        own = [keys.get(comparable(name)) for name in classes]
+        if not own or None in own:
+            return None
+        places = [n for n, name in enumerate(self.names) if comparable(name) in allowed]
+        meaning = torch.tensor([keys[comparable(self.names[n])] for n in places])
+        answers = meaning[(z @ self.text[places].T).argmax(dim=1)]
+        return (answers == torch.tensor(own)[labels]).double().mean().item()
+
+
+def embed_sets(
     clip: CLIP,
     sets: Sequence[EvalSet],
     vocabulary: Sequence[tuple[str, Sequence[str]]] = (),
     workers: int = 0,
-) -> dict[str, TaskScores]:
-    """Scores of a CLIP model on each set, by its name; each image is seen once.
+    precision: Precision = "fp32",
+) -> Embedded:
+    """What a CLIP makes of each set; each image is seen once.
 
-    vocabulary: (class name, prompts) of all tasks together. An answer among them is right if it
-    has the label's name, whichever task it comes from; sets with other names, and captions, have
-    no such score.
+    vocabulary: (class name, prompts) of all tasks together. precision: of the forward passes.
     """
     clip.model.eval()
-    scale = clip.logit_scale.cpu()
-    everything = class_text(clip, [prompts for _, prompts in vocabulary]) if vocabulary else None
-    keys = {comparable(name): number for number, (name, _) in enumerate(vocabulary)}
-    meaning = torch.tensor([keys[comparable(name)] for name, _ in vocabulary], dtype=torch.long)
-    found: dict[str, TaskScores] = {}
+    text = class_text(clip, [prompts for _, prompts in vocabulary], precision)
+    found = []
     for each in sets:
-        batches = sequential_batches(each.data, clip.preprocess, BATCH, workers)
         seen = forward(
             [lambda: lambda images: image_features(clip.model, images)],
-            batches,
+            sequential_batches(each.data, clip.preprocess, BATCH, workers),
             clip.device,
             total=len(each.data),
             label=f"evaluating {each.name}",
+            precision=precision,
         )
-        z, labels = seen.rows[0], seen.labels
-        own = [keys.get(comparable(name)) for name in each.classes]
-        agnostic = None
-        if everything is not None and not each.captions and None not in own:
-            right = meaning[(z @ everything.T).argmax(dim=1)] == torch.tensor(own)[labels]
-            agnostic = right.double().mean().item()
-        found[each.name] = TaskScores(
-            split=each.split,
-            images=len(labels),
-            task_agnostic_top1=agnostic,
-            **within_task(z, class_text(clip, each.prompts), scale, labels),
-        )
-    return found
+        own = class_text(clip, each.prompts, precision)
+        found.append((each, seen.rows[0], seen.labels, own))
+    return Embedded(clip.logit_scale.cpu(), found, [name for name, _ in vocabulary], text)
 
 
 def within_task(z: Tensor, text: Tensor, scale: Tensor, labels: Tensor) -> dict[str, float]:
@@ -221,13 +278,21 @@ def within_task(z: Tensor, text: Tensor, scale: Tensor, labels: Tensor) -> dict[
     count = labels.bincount(minlength=len(text))
     shares = labels[right].bincount(minlength=len(text))[count > 0] / count[count > 0]
     return {
-        "top1": right.double().mean().item(),
-        "mean_per_class": shares.double().mean().item(),
-        "ece": binary_calibration_error(sure, right.long(), CALIBRATION_BINS).item(),
+        "task_aware_top1": right.double().mean().item(),
+        "task_aware_mean_per_class": shares.double().mean().item(),
+        "task_aware_ece": binary_calibration_error(sure, right.long(), CALIBRATION_BINS).item(),
     }
 
 
-def class_text(clip: CLIP, prompts: Sequence[Sequence[str]]) -> Tensor:
-    """Normalised embedding of each class, the mean of its prompts': (classes, dim), on the CPU."""
-    flat = encode_text(clip, [prompt for group in prompts for prompt in group])
-    return class_means(flat, [len(group) for group in prompts]).cpu()
+def class_text(
+    clip: CLIP, prompts: Sequence[Sequence[str]], precision: Precision = "fp32"
+) -> Tensor:
+    """Normalised embedding of each class, the mean of its prompts': (classes, dim), on the CPU.
+
+    prompts: of each class. precision: of the forward passes.
+    """
+    if not prompts:
+        return torch.empty(0)
+    with autocast(clip.device, precision):
+        flat = encode_text(clip, [prompt for group in prompts for prompt in group])
+    return class_means(flat.float(), [len(group) for group in prompts]).cpu()

@@ -65,9 +65,19 @@ class Experiment:
         total: int = 0,
         label: str = "",
     ) -> Outputs:
-        """What a model in evaluation mode makes of images, on the CPU; total: number of images."""
+        """What a model in evaluation mode makes of images, on the CPU; total: number of images.
+
+        In the precision of the last training: what is computed once must be what steps compute.
+        """
         with attention(self.device):
-            return forward([lambda: model], batches, self.device, total=total, label=label)
+            return forward(
+                [lambda: model],
+                batches,
+                self.device,
+                total=total,
+                label=label,
+                precision=self.settings.train.precision,
+            )
 
     def logits(self, classifier: Classifier, indices: Sequence[int]) -> Tensor:
         """A classifier's logits (n, classes) of whole images, on the CPU."""

@@ -37,8 +37,8 @@ def test_tasks_added_by_hand_equal_the_stream_bit_for_bit(
     assert {path.name: path.read_bytes() for path in model_alone.iterdir()} == before
     result = read(two / "result.json")
     matrix = read(streamed / "result.json")["matrix"]
-    assert result["before"]["shades"]["top1"] == matrix["task_aware"][1][1]
-    assert result["after"]["shades"]["top1"] == matrix["task_aware"][2][1]
+    assert result["before"]["shades"]["task_aware_top1"] == matrix["task_aware"][1][1]
+    assert result["after"]["shades"]["task_aware_top1"] == matrix["task_aware"][2][1]
     assert result["after"]["shades"]["task_agnostic_top1"] == matrix["task_agnostic"][2][1]
 
 

@@ -1,9 +1,11 @@
 """The matrix of a stream, and one more task, in words."""
 
+from dataclasses import replace
+
 import pytest
 
 from holdfast.commands import continual_results
-from holdfast.results import AccuracyMatrix, TaskScores
+from holdfast.results import AccuracyMatrix, GateResult, TaskScores
 
 
 def matrix_of(*rows):
@@ -47,7 +49,13 @@ def test_numbers_of_a_single_row_and_of_tasks_without_a_score():
 
 
 def scored(top1):
-    return TaskScores(split="test", images=10, top1=top1, mean_per_class=top1, ece=0.0)
+    return TaskScores(
+        split="test",
+        images=10,
+        task_aware_top1=top1,
+        task_aware_mean_per_class=top1,
+        task_aware_ece=0.0,
+    )
 
 
 def test_one_more_task_in_words():
@@ -56,4 +64,44 @@ def test_one_more_task_in_words():
     assert continual_results.conclude_add("a", before, after, []).decision == "lost"
     found = continual_results.conclude_add("a", before, after | {"a": scored(0.9)}, ["b"])
     assert found.decision == "learnt" and found.headline == "40.0 points gained on a"
-    assert "Of 1 held-out task, b fared worst: -20.0 points." in found.text
+    assert "Of 1 held-out task, b fared worst: -20.0 points on 10 test images." in found.text
+
+
+def test_a_loss_that_is_told_is_not_a_gate_that_was_kept():
+    """The gate's own images passed, and those that are told fell by more than it allows."""
+    before, after = {"a": scored(0.5), "b": scored(0.8)}, {"a": scored(0.9), "b": scored(0.7)}
+
+    def concluded(max_drop):
+        gate = GateResult(alpha=1.0, max_drop=max_drop, before={}, sweep=[])
+        return continual_results.conclude_add("a", before, after, ["b"], gate)
+
+    found = concluded(0.02)
+    assert found.decision == "lost"
+    assert found.headline == "40.0 points gained on a, 10.0 lost on b"
+    assert "more than the 2 points that may be lost; the gate let the model pass by" in found.text
+    assert concluded(0.1).decision == "learnt"
+
+
+def test_class_incremental_accuracy_is_over_the_images_of_the_tasks_learnt_so_far():
+    matrix = AccuracyMatrix(
+        split="test",
+        rows=["zero-shot", "a", "b"],
+        columns=["a", "b"],
+        images=[10, 30],
+        task_aware=[[0.5, 0.5]] * 3,
+        task_agnostic=[[0.5, 0.5]] * 3,
+        class_incremental=[[None, None], [0.9, None], [0.6, 0.8]],
+    )
+    found = continual_results.incremental_numbers(matrix)
+    assert found.by_stage == pytest.approx([0.9, (6 + 24) / 40])
+    assert found.last == pytest.approx(0.75) and found.average == pytest.approx((0.9 + 0.75) / 2)
+    # Captions have no such score, and so has no stage in which there are some.
+    captions = replace(matrix, class_incremental=[[None, None], [0.9, None], [0.6, None]])
+    found = continual_results.incremental_numbers(captions)
+    assert found.by_stage == [pytest.approx(0.9), None] and found.last is found.average is None
+    # All tasks at once: one stage, that of all classes.
+    joint = replace(
+        matrix, rows=["zero-shot", "joint"], class_incremental=[[None, None], [0.6, 0.8]]
+    )
+    found = continual_results.incremental_numbers(joint)
+    assert found.by_stage == [pytest.approx(0.75)] and found.average is None

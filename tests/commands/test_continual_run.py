@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 
-import numpy as np
 import pytest
 import torch
 from tests.commands.streams import (
@@ -42,11 +41,58 @@ def test_a_stream_ends_in_a_matrix_and_its_numbers(streamed):
             for rows in zip(matrix["task_agnostic"], matrix["task_aware"], strict=True)
             for agnostic, aware in zip(*rows, strict=True)
         )
-    table = list(csv.reader((streamed / "matrix.csv").read_text().splitlines()))
-    assert table[0] == ["after", "colours", "shades"]
-    assert [row[0] for row in table[1:]] == matrix["rows"]
-    written = [[float(value) for value in row[1:]] for row in table[1:]]
-    assert np.allclose(written, matrix["task_aware"], atol=1e-6)
+    for kind in ("task_aware", "task_agnostic", "class_incremental"):
+        # Whether the task is known is part of the name.
+        file = streamed / f"matrix-{kind.replace('_', '-')}.csv"
+        table = list(csv.reader(file.read_text().splitlines()))
+        assert table[0] == ["after", "colours", "shades"]
+        assert [row[0] for row in table[1:]] == matrix["rows"]
+        written = [[float(value) if value else None for value in row[1:]] for row in table[1:]]
+        for row, expected in zip(written, matrix[kind], strict=True):
+            assert row == [e if e is None else pytest.approx(e, abs=1e-6) for e in expected]
+
+
+def test_class_incremental_accuracy_knows_the_classes_learnt_so_far_alone(streamed):
+    result = read(streamed / "result.json")
+    matrix, found = result["matrix"], result["class_incremental"]
+    first, colours, shades = matrix["class_incremental"]
+    assert first == [None, None] and colours[1] is None
+    # After the first task there are its classes alone, after the last those of all.
+    assert colours[0] == matrix["task_aware"][1][0]
+    assert shades == matrix["task_agnostic"][2]
+    assert found["by_stage"] == pytest.approx([colours[0], sum(shades) / 2])
+    assert found["last"] == found["by_stage"][-1]
+    assert found["average"] == pytest.approx(sum(found["by_stage"]) / 2)
+    page = (streamed / "report.html").read_text()
+    assert "Class-incremental accuracy, stage by stage" in page
+
+
+def test_a_stream_reports_held_out_tasks_without_a_gate(tasks, options, model, tmp_path, capsys):
+    out = tmp_path / "run"
+    alone = tmp_path / "others"
+    shutil.copytree(tasks / "shades" / "test", alone / "test")
+    stream = tmp_path / "stream.yaml"
+    stream.write_text(f"- {tasks / 'colours'}\n")
+    command = (stream, "--model", model, *options, "--method", "finetune", "--out", out)
+    assert run(*command, "--held_out", alone) == 0
+    result = read(out / "result.json")
+    found = result["held_out"]
+    assert (found["rows"], found["columns"]) == (["zero-shot", "colours"], ["others"])
+    assert found["images"] == [18] and len(found["task_aware"]) == 2
+    assert result["steps"][0]["gate"] is None
+    lines = (out / "held-out-task-aware.csv").read_text().splitlines()
+    assert lines[0] == "after,others" and len(lines) == 3
+    assert "held out, task-aware: others" in capsys.readouterr().out
+    assert "Held-out tasks: task-aware accuracy" in (out / "report.html").read_text()
+    # Others may be given afterwards: nothing is trained again for them.
+    records = (out / "tasks" / "01-colours" / "train.jsonl").read_bytes()
+    assert run(*command, "--held_out", tasks / "shades") == 0
+    assert read(out / "result.json")["held_out"]["columns"] == ["shades"]
+    assert (out / "tasks" / "01-colours" / "train.jsonl").read_bytes() == records
+    zero = ("--method", "zero-shot", "--out", tmp_path / "zero")
+    assert run(stream, "--model", model, *options, *zero, "--held_out", alone) == 0
+    held = read(tmp_path / "zero" / "result.json")["held_out"]
+    assert held["task_aware"] == [found["task_aware"][0]] * 2
 
 
 def test_each_task_has_its_coverage_settings_and_costs(streamed):
@@ -76,7 +122,8 @@ def test_the_models_remember_their_tasks(streamed):
     assert second.tasks[1].data["train"]["images"] == 18
     matrix = read(streamed / "result.json")["matrix"]
     noted = second.tasks[1].scores["test"]
-    assert [noted[name]["top1"] for name in matrix["columns"]] == matrix["task_aware"][2]
+    known = [noted[name]["task_aware_top1"] for name in matrix["columns"]]
+    assert known == matrix["task_aware"][2]
     assert [noted[name]["task_agnostic_top1"] for name in matrix["columns"]] == matrix[
         "task_agnostic"
     ][2]
@@ -99,7 +146,7 @@ def test_validation_images_are_for_choices(streamed, tasks, options, model):
     assert run(*command, "--split", "val") == 0
     result = read(streamed / "result.json")
     assert result["matrix"]["split"] == "val"
-    [zero] = streamed.glob("scores-*-val.json")
+    [zero] = streamed.glob("scores-*-val-0.json")
     assert read(zero)["colours"]["split"] == "val"
     (streamed / "result.json").write_bytes(kept)
 
@@ -255,8 +302,8 @@ def test_bad_streams(tasks, options, model, streamed, tmp_path, capsys):
     known = ("--model", streamed / "tasks" / "01-colours")
     code, line = problem(f"- {tasks / 'colours'}", "--method", "joint", *known)
     assert code == 2 and "learnt a task called 'colours' already" in line
-    code, line = problem(f"- {tasks / 'colours'}", "--held_out", tasks / "shades")
-    assert code == 2 and "held_out tasks are for max_drop" in line
+    code, line = problem(f"- {tasks / 'colours'}", "--held_out", tasks / "nowhere")
+    assert code == 2 and "nowhere" in line
     code, line = error_of(capsys, "continual", "run", tmp_path / "none.yaml", *options, *out)
     assert code == 2 and "cannot be read" in line
     assert not (tmp_path / "out").exists()
@@ -334,7 +381,8 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
 
     monkeypatch.setattr(evaluation, "image_features", counted)
     monkeypatch.setattr(evaluation, "BLOCK", 7)
-    found = evaluation.evaluate_clip(clip, sets, words)
+    embedded = evaluation.embed_sets(clip, sets, words)
+    found = embedded.scores()
     assert sum(seen) == 36
 
     every = [name for name, _ in words]
@@ -344,9 +392,11 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
         own = Classifier(clip, text_head(clip, each.prompts), names.from_names(each.classes))
         _, logits, labels, _ = embed(own.eval(), batches)
         wanted = score(logits, labels, each.classes)
-        assert found[each.name].top1 == wanted.top1
-        assert found[each.name].mean_per_class == pytest.approx(wanted.mean_per_class)
-        assert found[each.name].ece == pytest.approx(wanted.ece, abs=1e-5)
+        scores = found[each.name]
+        assert scores.task_aware_top1 == wanted.top1
+        assert scores.task_aware_mean_per_class == pytest.approx(wanted.mean_per_class)
+        assert scores.task_aware_ece == pytest.approx(wanted.ece, abs=1e-5)
+        assert embedded.right()[each.name].equal(logits.argmax(dim=1) == labels)
         head = text_head(clip, [prompts for _, prompts in words])
         images = torch.cat([batch.images for batch in batches])
         with torch.no_grad():
@@ -358,11 +408,17 @@ def test_both_scores_come_from_one_pass_of_the_image_tower(tasks, clip_folder, m
         ]
         assert found[each.name].task_agnostic_top1 == pytest.approx(sum(right) / len(right))
     assert 0 < found["shades"].task_agnostic_top1 < 1
+    # Of the first task learnt: among its own names; of both: among those of both.
+    one, both = embedded.scores(1), embedded.scores(2)
+    assert one["colours"].class_incremental_top1 == found["colours"].task_aware_top1
+    assert one["shades"].class_incremental_top1 is None
+    for name in ("colours", "shades"):
+        assert both[name].class_incremental_top1 == found[name].task_agnostic_top1
 
 
 def test_names_outside_the_vocabulary_have_no_score_among_all_classes(tasks, clip_folder):
     clip = load_clip(f"local-dir:{clip_folder}", device="cpu")
     colours = evaluation.eval_set(open_task("colours", tasks / "colours"), "test")
     for words in ([], [("red", ["a red."]), ("blue", ["a blue."])]):
-        found = evaluation.evaluate_clip(clip, [colours], words)
+        found = evaluation.embed_sets(clip, [colours], words).scores()
         assert found["colours"].task_agnostic_top1 is None and found["colours"].images == 18

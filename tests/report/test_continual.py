@@ -17,7 +17,7 @@ __all__ = ["no_charts"]
 
 SECTIONS = ["matrix", "numbers", "curves", "gate", "replay", "training", "accounting", "reproduce"]
 AWARE = "Task-aware accuracy (the task is known at test time)"
-AGNOSTIC = "Task-agnostic accuracy (among the classes of all tasks)"
+AGNOSTIC = "Task-agnostic accuracy (the task is not known: among the classes of all tasks)"
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,15 @@ def test_what_it_says(stream: ContinualResult, stream_page: Page) -> None:
         assert page.text.count(title) == 2  # the matrix and the numbers
     for meaning in MEANING.values():
         assert meaning in page.text
-    assert len(page.all("svg")) == 3 + 4  # tasks; losses, learning rate, gradient norm
+    # tasks; losses, drift, learning rate, gradient norm
+    assert len(page.all("svg")) == 3 + 2 + 2 + 2
     assert "All charts have one scale, from 35 to 79 per cent." in page.text
     assert "GIFT, arXiv 2503.04229" in page.text
     assert "letters 200, textures 201, digits 202" in page.text
 
 
 def test_the_heat_map_starts_with_zero_shot(stream: ContinualResult, tmp_path: Path) -> None:
-    _, _, aware, _, agnostic, _ = ContinualPage(stream, tmp_path).matrices()
+    _, _, aware, _, agnostic, _, incremental, _ = ContinualPage(stream, tmp_path).matrices()
     assert [name for name, _ in aware.rows] == ["zero-shot", *(f"after {task}" for task in TASKS)]
     assert (aware.label, agnostic.label) == (AWARE, AGNOSTIC)
     cells = [[cell.text for cell in row] for _, row in aware.rows]
@@ -62,6 +63,10 @@ def test_the_heat_map_starts_with_zero_shot(stream: ContinualResult, tmp_path: P
     assert (first.text, first.shade, first.good) == ("70.0", 100, True)
     assert not second.good
     assert aware.rows[0][1][0].shade == 0
+    # Class-incremental: before any task, and of tasks still to come, there is no such score.
+    cells = [[cell.text for cell in row] for _, row in incremental.rows]
+    assert cells[0] == ["–"] * 3 and cells[1] == ["64.1", "–", "–"]
+    assert all(cell.shade == 0 for _, row in incremental.rows for cell in row)
 
 
 @pytest.mark.usefixtures("no_charts")
@@ -75,13 +80,21 @@ def test_replay_and_gate(stream: ContinualResult, tmp_path: Path) -> None:
     assert pictures[-1]["alt"] == "replayed image for the prompt: a photo of textures, 1."
     tables = dict(page.tables())
     assert tables["Decisions of the gate"][1:] == [
-        ["letters", "1", "\u22121.0pets", "\u22121.0pets"],
-        ["textures", "0.6", "\u22125.0pets", "\u22121.5pets"],
-        ["digits", "0.6", "\u22125.0pets", "\u22121.5pets"],
+        ["letters", "1", worst(1.0), worst(1.0), "100", "flowers (11)"],
+        ["textures", "0.6", worst(5.0), worst(1.5), "100", "flowers (11)"],
+        ["digits", "0.6", worst(5.0), worst(1.5), "100", "flowers (11)"],
     ]
     sweep = tables["Sweep for digits"]
-    assert sweep[1] == ["0 (previous)", "–", "70.0\u00a0%", "70.0\u00a0%", ""]
-    assert sweep[-1] == ["0.6 taken", "42.0\u00a0%", "+1.0", "\u22121.5", "yes"]
+    before = "70.0\u00a0%50 images"
+    assert sweep[1] == ["0 (previous)", "–", before, before, ""]
+    changes = ["+1.0\u22127.0 to +8.0", "\u22121.5\u22129.5 to +5.5"]
+    assert sweep[-1] == ["0.6 taken", "42.0\u00a0%", *changes, "yes"]
+
+
+def worst(lost: float) -> str:
+    """The cell of the set that fell most."""
+    low, high = formats.points(-lost / 100 - 0.08), formats.points(-lost / 100 + 0.07)
+    return f"{formats.points(-lost / 100)}pets, 50 images, {low} to {high}"
 
 
 @pytest.mark.usefixtures("no_charts")
@@ -91,7 +104,7 @@ def test_a_gate_that_nothing_passes(stream: ContinualResult, tmp_path: Path) -> 
     steps = [replace(step, gate=replace(step.gate, alpha=None))]
     _, page = render(replace(stream, steps=steps), tmp_path)
     assert dict(page.tables())["Decisions of the gate"][1] == [
-        "letters", "none passes", "\u22121.0pets", "–",
+        "letters", "none passes", worst(1.0), "–", "100", "flowers (11)",
     ]  # fmt: skip
 
 
@@ -107,8 +120,16 @@ def test_methods_that_take_no_steps(method: str, tmp_path: Path) -> None:
             rows=["zero-shot", "joint"],
             task_aware=result.matrix.task_aware[:2],
             task_agnostic=result.matrix.task_agnostic[:2],
+            class_incremental=result.matrix.class_incremental[:2],
         )
-        result = replace(result, matrix=matrix, task_aware=numbers, task_agnostic=numbers)
+        one = replace(result.class_incremental, by_stage=[0.6], average=None, last=0.6)
+        result = replace(
+            result,
+            matrix=matrix,
+            task_aware=numbers,
+            task_agnostic=numbers,
+            class_incremental=one,
+        )
     _, page = render(result, tmp_path)
     assert section_ids(page) == ["matrix", "numbers", "accounting", "reproduce"]
     framed = [td for td in page.all("td") if (td.get("class") or "").endswith("new")]

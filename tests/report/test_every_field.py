@@ -21,11 +21,14 @@ __all__ = ["no_charts"]
 
 # What no page shows, and why.
 LEFT_OUT = {
-    ("Comparison", "n"): "the conclusion's text has it",
     ("Verdict", "n"): "the verdict's text has it",
     ("Advice", "weak"): "the advice's text names them, and the table starts with them",
     ("Summary", "seeds"): "the rows of the trials have them",
     ("Spread", "values"): "a row for each trial has them",
+    (
+        "TaskScores",
+        "class_incremental_top1",
+    ): "of one more task it is task-agnostic; a stream has it",
     ("StepResult", "method"): "that of the whole run is shown",
     ("StepResult", "notes"): "they are among the notes of the result",
 }
@@ -131,6 +134,11 @@ def changes(value: Any) -> Iterator[tuple[tuple[str, str], Any]]:
                 yield place, {**value, key: changed}
 
 
+def told(value: Any) -> bool:
+    """Whether a value is there, or anything in a list of them."""
+    return any(map(told, value)) if isinstance(value, list | tuple) else value is not None
+
+
 def other(value: Any) -> Any:
     """Another value of the same kind, that a page shows in other words."""
     if isinstance(value, bool):
@@ -142,8 +150,10 @@ def other(value: Any) -> Any:
     if isinstance(value, str):
         return f"Q{value}"
     if isinstance(value, list | tuple):
-        changed = [other(value[0]), *value[1:]] if value else ["Q"]
-        return type(value)(changed)
+        place = next((n for n, item in enumerate(value) if told(item)), None)
+        if place is None:
+            return type(value)(["Q"])
+        return type(value)([*value[:place], other(value[place]), *value[place + 1 :]])
     if isinstance(value, dict):
         [first, *_] = value or ["Q"]
         return {**value, first: other(value.get(first, 0.5))}

@@ -165,8 +165,8 @@ def of_stream(result: ContinualResult) -> Iterator[Measure]:
 def of_task(result: AddResult) -> Iterator[Measure]:
     """Of one more task."""
     for name, before in result.before.items():
-        yield f"{name}: before", before.top1, "share"
-        yield f"{name}: after", result.after[name].top1, "share"
+        yield f"{name}: before", before.task_aware_top1, "share"
+        yield f"{name}: after", result.after[name].task_aware_top1, "share"
     yield from of_costs(result.step.costs)
 
 

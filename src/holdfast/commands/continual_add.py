@@ -80,7 +80,7 @@ def add(settings: ContinualAddSettings) -> AddResult:
             held_out=others,
             before=before,
             after=after,
-            verdict=conclude_add(name, before, after, others),
+            verdict=conclude_add(name, before, after, others, learnt.step.gate),
             step=replace(learnt.step, training=run.stage("train").curve()),
             notes=learnt.step.notes,
         )

@@ -156,7 +156,7 @@ def held_out_sources(settings: Any) -> list[TaskSource]:
     return sources
 
 
-def open_held_out(settings: ContinualAddSettings, data: Path) -> list[Task]:
+def open_held_out(settings: AnyContinual, data: Path) -> list[Task]:
     """The held-out tasks; those that are data sets are drawn into `data`."""
     return [open_source(each, data, False) for each in held_out_sources(settings)]
 

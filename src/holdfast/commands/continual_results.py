@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +14,10 @@ from typing import Any
 from holdfast import task_history
 from holdfast.commands.continual_prepare import open_model
 from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
+from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task
 from holdfast.errors import UsageError
-from holdfast.evaluation import EvalSet, eval_set, evaluate_clip
+from holdfast.evaluation import Embedded, EvalSet, embed_sets, eval_set
 from holdfast.files import read_typed, write_json, write_text
 from holdfast.metrics import stream_metrics
 from holdfast.models.clip import CLIP, load_clip
@@ -22,6 +25,9 @@ from holdfast.places import LOCAL
 from holdfast.results import (
     AccuracyMatrix,
     Conclusion,
+    GateResult,
+    HeldOutScores,
+    IncrementalNumbers,
     StreamNumbers,
     TaskScores,
 )
@@ -29,6 +35,7 @@ from holdfast.runs import Run
 from holdfast.settings.base import to_jsonable
 from holdfast.task_history import TaskRecord
 
+ROUNDING = 1e-9  # of the difference of two shares
 FIRST_ROW = "zero-shot"  # the row of the model before any task
 
 # {after which task: {on which task: scores}}, the model before any task first.
@@ -47,11 +54,31 @@ def measured_split(task: Task, settings: ContinualRunSettings) -> EvalSet:
 
 
 class Evaluator:
-    """Measures models on all tasks of the stream; a row that was measured before is read."""
+    """Measures models on all tasks of the stream; a row that was measured before is read.
 
-    def __init__(self, settings: ContinualRunSettings, tasks: Sequence[Task], run: Run) -> None:
+    held_out: further tasks, which are measured too, each among its own classes.
+    """
+
+    def __init__(
+        self,
+        settings: ContinualRunSettings,
+        tasks: Sequence[Task],
+        run: Run,
+        held_out: Sequence[Task] = (),
+    ) -> None:
         self.settings, self.run = settings, run
         self.sets = [measured_split(task, settings) for task in tasks]
+        self.held_out: list[EvalSet] = []
+        images = []
+        for each in held_out:
+            found = eval_set(each, settings.split, "test", "val", "train")
+            assert found is not None, "its training images are a split at least"
+            self.held_out.append(found)
+            images.append((each.name, found.split, fingerprint(dict(each.splits())[found.split])))
+        # Others may be given when a run goes on.
+        self.these = hashlib.sha256(json.dumps(images).encode()).hexdigest()[:12]
+        self.held_out_rows: Rows = {}
+        self._embedded: tuple[str, Embedded] | None = None
         self.vocabulary = [
             pair
             for each in self.sets
@@ -59,23 +86,66 @@ class Evaluator:
             for pair in zip(each.classes, each.prompts, strict=True)
         ]
 
-    def model_row(self, model: Path) -> dict[str, TaskScores]:
-        """Scores of a model's folder, which are also put into its history."""
+    def model_row(self, name: str, model: Path, learnt: int) -> dict[str, TaskScores]:
+        """Scores of a model's folder, which are also put into its history.
+
+        name: of the row. learnt: how many tasks of the stream the model has learnt.
+        """
         weights = task_history.read_history(model).tasks[-1].weights
         device = self.settings.device
-        found = self.row(model.parent, weights, lambda: load_clip(f"{LOCAL}{model}", device=device))
+
+        def clip() -> CLIP:
+            return load_clip(f"{LOCAL}{model}", device=device)
+
+        found = self.row(name, model.parent, weights, clip, learnt)
         task_history.note_scores(model, {self.settings.split: to_jsonable(found)})
         return found
 
-    def row(self, folder: Path, weights: str, clip: Callable[[], CLIP]) -> dict[str, TaskScores]:
-        """Scores by task; `clip()` gives the model if they are not in `folder` yet."""
-        path = folder / f"scores-{weights[:12]}-{self.settings.split}.json"
+    def row(
+        self, name: str, folder: Path, weights: str, clip: Callable[[], CLIP], learnt: int = 0
+    ) -> dict[str, TaskScores]:
+        """Scores by task of the row `name`; `clip()` gives the model if it must be looked at."""
+        tag = f"{weights[:12]}-{self.settings.split}"
+        path = folder / f"scores-{tag}-{learnt}.json"
         if path.exists():
-            return read_typed(path, dict[str, TaskScores])
-        with self.run.clock("evaluation"):
-            found = evaluate_clip(clip(), self.sets, self.vocabulary, self.settings.train.workers)
-        write_json(path, to_jsonable(found))
+            found = read_typed(path, dict[str, TaskScores])
+        else:
+            found = self._measure(weights, clip).scores(learnt)
+            write_json(path, to_jsonable(found))
+        if self.held_out:
+            path = folder / f"held-out-{tag}-{self.these}.json"
+            if not path.exists():
+                with self.run.clock("evaluation"):
+                    seen = self._embed(clip(), self.held_out, ())
+                write_json(path, to_jsonable(seen.scores()))
+            self.held_out_rows[name] = read_typed(path, dict[str, TaskScores])
         return found
+
+    def _measure(self, weights: str, clip: Callable[[], CLIP]) -> Embedded:
+        """What a model makes of the stream; rows of one model look at the images once."""
+        if self._embedded is None or self._embedded[0] != weights:
+            with self.run.clock("evaluation"):
+                self._embedded = weights, self._embed(clip(), self.sets, self.vocabulary)
+        return self._embedded[1]
+
+    def _embed(
+        self, clip: CLIP, sets: Sequence[EvalSet], words: Sequence[tuple[str, Sequence[str]]]
+    ) -> Embedded:
+        train = self.settings.train
+        return embed_sets(clip, sets, words, train.workers, train.precision)
+
+    def held_out_scores(self) -> HeldOutScores | None:
+        """Accuracy of each model on each held-out task; None where there are none."""
+        if not self.held_out:
+            return None
+        columns = [each.name for each in self.held_out]
+        rows = self.held_out_rows
+        return HeldOutScores(
+            rows=list(rows),
+            columns=columns,
+            images=[next(iter(rows.values()))[name].images for name in columns],
+            task_aware=[[row[name].task_aware_top1 for name in columns] for row in rows.values()],
+        )
 
 
 def before_and_after(
@@ -92,11 +162,13 @@ def before_and_after(
     measured = [each for each in sets if each is not None]
     if not measured:
         return {}, {}
-    words, workers = vocabulary(task_history.read_history(model).tasks), settings.train.workers
-    clip, _ = open_model(settings.model, settings.pretrained, settings.device)
-    before = evaluate_clip(clip, measured, words, workers)
-    clip = load_clip(f"{LOCAL}{model}", device=settings.device)
-    after = evaluate_clip(clip, measured, words, workers)
+    words, train = vocabulary(task_history.read_history(model).tasks), settings.train
+
+    def scores_of(clip: CLIP) -> dict[str, TaskScores]:
+        return embed_sets(clip, measured, words, train.workers, train.precision).scores()
+
+    before = scores_of(open_model(settings.model, settings.pretrained, settings.device)[0])
+    after = scores_of(load_clip(f"{LOCAL}{model}", device=settings.device))
     scores = {"before": to_jsonable(before), "after": to_jsonable(after)}
     task_history.note_scores(model, scores)
     return before, after
@@ -120,8 +192,33 @@ def accuracy_matrix(rows: Rows, tasks: Sequence[str], split: str) -> AccuracyMat
         rows=list(rows),
         columns=list(tasks),
         images=[first[task].images for task in tasks],
-        task_aware=[[row[task].top1 for task in tasks] for row in rows.values()],
+        task_aware=[[row[task].task_aware_top1 for task in tasks] for row in rows.values()],
         task_agnostic=[[row[task].task_agnostic_top1 for task in tasks] for row in rows.values()],
+        class_incremental=[
+            [row[task].class_incremental_top1 for task in tasks] for row in rows.values()
+        ],
+    )
+
+
+def incremental_numbers(matrix: AccuracyMatrix) -> IncrementalNumbers:
+    """Class-incremental accuracy after each task: over all images of the tasks learnt so far.
+
+    The row of the model before any task is left out. A stage has no number where one of its tasks
+    has no such score, as captions have none.
+    """
+    stages: list[float | None] = []
+    for place, row in enumerate(matrix.class_incremental[1:]):
+        learnt = len(row) if matrix.rows[1:] != matrix.columns else place + 1
+        known = [(s, n) for s, n in zip(row[:learnt], matrix.images, strict=False) if s is not None]
+        whole = len(known) == learnt
+        images = sum(n for _, n in known)
+        stages.append(sum(s * n for s, n in known) / images if whole else None)
+    numbers = [stage for stage in stages if stage is not None]
+    every = len(numbers) == len(stages)
+    return IncrementalNumbers(
+        by_stage=stages,
+        average=statistics.mean(numbers) if every and len(stages) == len(matrix.columns) else None,
+        last=stages[-1],
     )
 
 
@@ -141,7 +238,9 @@ def stream_numbers(matrix: Sequence[Sequence[float | None]]) -> StreamNumbers:
     )
 
 
-def write_matrix(path: Path, matrix: AccuracyMatrix, values: Sequence[Sequence[Any]]) -> None:
+def write_matrix(
+    path: Path, matrix: AccuracyMatrix | HeldOutScores, values: Sequence[Sequence[Any]]
+) -> None:
     """The matrix as a CSV table: a line for each model, empty where there is no score."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -189,27 +288,42 @@ def conclude_add(
     before: Mapping[str, TaskScores],
     after: Mapping[str, TaskScores],
     held_out: Sequence[str],
+    gate: GateResult | None = None,
 ) -> Conclusion:
-    """One more task in words, from the scores before and after it."""
+    """One more task in words, from the scores before and after it; all are task-aware.
+
+    gate: what passed the model. Where a held-out task fell by more than it allows, on the images
+    that are told here, the conclusion is not a good one, though the gate's own images passed.
+    """
     decision, headline = "open", f"{task} added, not measured"
     text = "The task has no images to be measured on; add a folder test or val to it."
     if task in before:
-        old, new = before[task].top1, after[task].top1
+        old, new = before[task].task_aware_top1, after[task].task_aware_top1
         text = (
             f"On {before[task].images:,} images of {task} the model was {_percent(old)} right "
-            f"and is {_percent(new)}: {_points(new - old)} points."
+            f"and is {_percent(new)}, where the task is known: {_points(new - old)} points."
         )
         decision = "learnt" if new > old else "lost"
         headline = f"Nothing gained on {task}"
         if new > old:
             headline = f"{100 * (new - old):.1f} points gained on {task}"
-    changes = {name: after[name].top1 - before[name].top1 for name in held_out}
+    changes = {
+        name: after[name].task_aware_top1 - before[name].task_aware_top1 for name in held_out
+    }
     if changes:
         worst = min(changes, key=lambda name: changes[name])
         text += (
             f" Of {several(len(changes), 'held-out task')}, {worst} fared worst: "
-            f"{_points(changes[worst])} points."
+            f"{_points(changes[worst])} points on {before[worst].images:,} {before[worst].split} "
+            "images."
         )
+        if gate is not None and -changes[worst] > gate.max_drop + ROUNDING:
+            decision = "lost"
+            headline += f", {100 * -changes[worst]:.1f} lost on {worst}"
+            text += (
+                f" That is more than the {100 * gate.max_drop:g} points that may be lost; the gate "
+                "let the model pass by other images."
+            )
     return Conclusion(decision=decision, headline=headline, text=text)
 
 

@@ -13,6 +13,8 @@ from holdfast.commands.continual_add import LearntTask, learn_task
 from holdfast.commands.continual_joint import JOINT, learn_jointly
 from holdfast.commands.continual_prepare import (
     GATE_FIELDS,
+    held_out_sources,
+    open_held_out,
     open_model,
     open_task_run,
     prepare,
@@ -24,6 +26,7 @@ from holdfast.commands.continual_results import (
     Rows,
     accuracy_matrix,
     conclude_stream,
+    incremental_numbers,
     measured_split,
     several,
     stream_numbers,
@@ -58,24 +61,29 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
     with Run.open(out, named, "continual run", free=GATE_FIELDS) as run:
         tasks = [open_source(source, out / "data") for source in sources]
         run.check_inputs({"model": history.weights, **stream_hashes(sources, tasks)})
-        evaluator = Evaluator(settings, tasks, run)
-        rows: Rows = {FIRST_ROW: evaluator.row(out, history.weights, lambda: clip)}
+        evaluator = Evaluator(settings, tasks, run, open_held_out(settings, out / "data"))
+        rows: Rows = {FIRST_ROW: evaluator.row(FIRST_ROW, out, history.weights, lambda: clip)}
         learnt: list[LearntTask] = []
         if not method.trains:
-            rows |= {task.name: rows[FIRST_ROW] for task in tasks}
+            for count, task in enumerate(tasks, 1):  # the same model, with ever more classes
+                rows[task.name] = evaluator.row(
+                    task.name, out, history.weights, lambda: clip, count
+                )
         elif method.name == JOINT:
             folder = out / "tasks" / JOINT
             learnt.append(learn_jointly(settings, clip, history, sources, tasks, folder))
-            rows[JOINT] = evaluator.model_row(learnt[-1].model)
+            rows[JOINT] = evaluator.model_row(JOINT, learnt[-1].model, len(tasks))
         else:
             del clip
             for position, task in enumerate(tasks):
                 prepared = prepare(add_settings(settings, sources, position))
                 with open_task_run(prepared) as task_run:
                     learnt.append(learn_task(task_run, prepared, out / "data"))
-                rows[task.name] = evaluator.model_row(learnt[-1].model)
+                model = learnt[-1].model
+                rows[task.name] = evaluator.model_row(task.name, model, position + 1)
         matrix = accuracy_matrix(rows, [task.name for task in tasks], settings.split)
         task_aware = stream_numbers(matrix.task_aware[1:])
+        held_out = evaluator.held_out_scores()
         result = ContinualResult(
             **run.header(f"A stream of {several(len(tasks), 'task')}, {method.title}"),
             method=method.name,
@@ -94,6 +102,8 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
             matrix=matrix,
             task_aware=task_aware,
             task_agnostic=stream_numbers(matrix.task_agnostic[1:]),
+            class_incremental=incremental_numbers(matrix),
+            held_out=held_out,
             steps=[
                 replace(each.step, training=Stage(each.model.parent, "train").curve())
                 for each in learnt
@@ -108,8 +118,11 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
                 peak_memory_bytes=peak_memory(),
             ),
         )
-        write_matrix(out / "matrix.csv", matrix, matrix.task_aware)
+        write_matrix(out / "matrix-task-aware.csv", matrix, matrix.task_aware)
         write_matrix(out / "matrix-task-agnostic.csv", matrix, matrix.task_agnostic)
+        write_matrix(out / "matrix-class-incremental.csv", matrix, matrix.class_incremental)
+        if held_out is not None:
+            write_matrix(out / "held-out-task-aware.csv", held_out, held_out.task_aware)
         run.finish(result)
     return result
 
@@ -124,10 +137,7 @@ def check_stream(settings: ContinualRunSettings, sources: Sequence[TaskSource]) 
     gated = method.trains and method.name != JOINT
     if settings.max_drop is not None and not gated:
         raise UsageError(f"There is no gate for {method.name}; leave out max_drop.")
-    if settings.held_out and settings.max_drop is None:
-        raise UsageError(
-            "In a stream, held_out tasks are for max_drop; give it, or leave them out."
-        )
+    held_out_sources(settings)
     if not gated and composition.asks_replay:
         raise UsageError(f"{method.title} replays no images; leave out such anchors.")
     folder = task_history.find_model(settings.model)
@@ -180,7 +190,8 @@ def add_settings(
         class_names=settings.class_names,
         links=settings.links,
         max_drop=settings.max_drop,
-        held_out=settings.held_out,
+        # Without a gate they are measured beside the stream, and may change.
+        held_out=settings.held_out if settings.max_drop is not None else [],
         replay=settings.replay,
         train=replace(settings.train, **source.train),
         seed=settings.seed,

@@ -85,7 +85,7 @@ def on_images(
     batches = sequential_batches(
         data, classifier.tower.preprocess, settings.batch_size, settings.workers
     )
-    seen = classifier_logits(models, batches, len(data), "evaluating")
+    seen = classifier_logits(models, batches, len(data), "evaluating", settings.precision)
     scores = [score(rows, seen.labels, classifier.names) for rows in seen.rows]
     right = [is_correct(rows, seen.labels) for rows in seen.rows]
     both = len(models) > 1

@@ -118,9 +118,8 @@ def agreeing(images: LabelledImages, classifier: Classifier, plan: TransferPlan)
     share = plan.settings.images.clip_filter
     if not share:
         return images
-    found = classifier_logits(
-        [classifier], plan.in_order(images, classifier.tower), len(images), "filtering"
-    )
+    batches, precision = plan.in_order(images, classifier.tower), plan.settings.train.precision
+    found = classifier_logits([classifier], batches, len(images), "filtering", precision)
     logits, labels, indices = found.rows[0], found.labels, found.indices
     return subset(images, indices[keep_agreeing(logits, labels, share)].tolist())
 

@@ -63,7 +63,10 @@ def measure(
     """
     alphas = sorted({*SWEEP, alpha} if plan.ensemble else {0.0, 1.0})
     batches = plan.in_order(real, classifier.tower)
-    logits, labels, indices = sweep(classifier, merge, alphas, batches, total=len(real))
+    precision = plan.settings.train.precision
+    logits, labels, indices = sweep(
+        classifier, merge, alphas, batches, total=len(real), precision=precision
+    )
     notes = not_measured(real, indices.tolist())
     if set(real.paths) & set(generated.paths):
         notes.append("Some images were trained on and measured on: the scores are too high.")

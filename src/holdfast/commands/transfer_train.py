@@ -164,6 +164,12 @@ def choose(
         return AlphaChoice(float(plan.ensemble.alpha), "fixed", "as the settings say")
     batches = plan.in_order(held_out, classifier.tower)
     logits, labels, _ = sweep(
-        classifier, merge, CANDIDATES, batches, total=len(held_out), label="choosing alpha"
+        classifier,
+        merge,
+        CANDIDATES,
+        batches,
+        total=len(held_out),
+        label="choosing alpha",
+        precision=plan.settings.train.precision,
     )
     return choose_alpha(logits, labels)

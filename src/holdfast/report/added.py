@@ -59,7 +59,9 @@ class AddPage(ReportPage[AddResult]):
         """Accuracy before and after the task, on it and on the held-out tasks."""
         before, after = self.result.before, self.result.after
         both = [name for name in before if name in after]
-        values = [(n, before[n].top1, after[n].top1, before[n].images) for n in both]
+        values = [
+            (n, before[n].task_aware_top1, after[n].task_aware_top1, before[n].images) for n in both
+        ]
         lead = (
             "Task-aware accuracy (the task is known at test time), before (ring) and after (dot) "
             "the task was learnt, on its own images and on those of the held-out tasks."
@@ -74,7 +76,7 @@ class AddPage(ReportPage[AddResult]):
                 rows.append(Row(name, [when, found.split, *_numbers(found)], tag=note))
         columns = [Column("Task"), Column("When", "words"), Column("Images of", "words")]
         columns += [Column("Task-aware"), Column("Task-agnostic")]
-        columns += [Column("Mean per class"), Column("Calibration error")]
+        columns += [Column("Task-aware mean per class"), Column("Task-aware calibration error")]
         return [*blocks, Details("All numbers", [Table("All scores", columns, rows)])]
 
     def accounting(self) -> list[Block]:
@@ -84,5 +86,6 @@ class AddPage(ReportPage[AddResult]):
 
 
 def _numbers(found: TaskScores) -> list[str | Cell]:
-    shares = (found.top1, found.task_agnostic_top1, found.mean_per_class, found.ece)
-    return [percent(share) for share in shares]
+    shares = (found.task_aware_top1, found.task_agnostic_top1)
+    further = (found.task_aware_mean_per_class, found.task_aware_ece)
+    return [percent(share) for share in (*shares, *further)]

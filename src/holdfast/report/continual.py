@@ -42,10 +42,16 @@ from holdfast.report.steps import (
 from holdfast.results import ContinualResult, StreamNumbers
 
 AWARE = "Task-aware accuracy (the task is known at test time)"
-AGNOSTIC = "Task-agnostic accuracy (among the classes of all tasks)"
+AGNOSTIC = "Task-agnostic accuracy (the task is not known: among the classes of all tasks)"
+INCREMENTAL = (
+    "Class-incremental accuracy (the task is not known: among the classes of the tasks learnt so "
+    "far)"
+)
 MEANING = {
     "Task-aware": "share of images whose most similar class of their own task is right",
     "Task-agnostic": "share of images whose most similar class of all tasks is right",
+    "Class-incremental": "share of images of the tasks learnt so far whose most similar class of "
+    "these tasks is right",
     "Zero-shot": "mean of the first row of the matrix",
     "Transfer": "mean over tasks of the accuracy before they were learnt, column by column; the "
     "model before any task does not count (ZSCL, GIFT)",
@@ -116,7 +122,11 @@ class ContinualPage(ReportPage[ContinualResult]):
         counts = ", ".join(
             f"{name} {count:,}" for name, count in zip(matrix.columns, matrix.images, strict=True)
         )
-        for title, values in ((AWARE, matrix.task_aware), (AGNOSTIC, matrix.task_agnostic)):
+        for title, values in (
+            (AWARE, matrix.task_aware),
+            (AGNOSTIC, matrix.task_agnostic),
+            (INCREMENTAL, matrix.class_incremental),
+        ):
             if all(value is None for row in values for value in row):
                 continue
             blocks += [Heading(title), self._heat_map(title, values)]
@@ -136,8 +146,9 @@ class ContinualPage(ReportPage[ContinualResult]):
             cells = []
             for value, start, task in zip(row, values[0], matrix.columns, strict=True):
                 framed = self.learnt_in_turn and place > 0 and task == name
-                if value is None or start is None:
-                    cells.append(HeatCell(DASH, 0, True, framed))
+                if value is None or start is None:  # there is nothing to compare with
+                    text = DASH if value is None else f"{100 * value:.1f}"
+                    cells.append(HeatCell(text, 0, True, framed))
                 else:
                     shade = round(100 * abs(value - start) / furthest)
                     cells.append(HeatCell(f"{100 * value:.1f}", shade, value >= start, framed))
@@ -163,10 +174,36 @@ class ContinualPage(ReportPage[ContinualResult]):
             rows.append(Row(title, [*map(percent, shares), points(found.forget)]))
         if not rows:
             return []
-        _, _, *heads = MEANING
-        columns = [Column("Accuracy"), *map(Column, heads[:-1]), Column(f"{heads[-1]}, points")]
+        *_, zero, transfer, by_stage, average, last, forget = MEANING
+        heads = (zero, transfer, by_stage, average, last)
+        columns = [Column("Accuracy"), *map(Column, heads), Column(f"{forget}, points")]
         table = Table("Numbers of the stream", columns, rows, style="scores")
-        return [table, Terms(list(MEANING.items()))]
+        return [table, *self.incremental(), *self.held_out(), Terms(list(MEANING.items()))]
+
+    def incremental(self) -> list[Block]:
+        """Class-incremental accuracy after each task."""
+        found, matrix = self.result.class_incremental, self.result.matrix
+        if all(stage is None for stage in found.by_stage):
+            return []
+        columns = [Column("Accuracy"), *(Column(f"after {name}") for name in matrix.rows[1:])]
+        shares = [*found.by_stage, found.average, found.last]
+        row = Row(INCREMENTAL, [*map(percent, shares)])
+        columns += [Column("Average"), Column("Last")]
+        return [Table("Class-incremental accuracy, stage by stage", columns, [row], style="scores")]
+
+    def held_out(self) -> list[Block]:
+        """Accuracy on tasks that are not in the stream, before it and after each task."""
+        found = self.result.held_out
+        if found is None:
+            return []
+        columns = [Column("Model"), *map(Column, found.columns)]
+        rows = [
+            Row(name if place == 0 else f"after {name}", [*map(percent, row)])
+            for place, (name, row) in enumerate(zip(found.rows, found.task_aware, strict=True))
+        ]
+        counts = [f"{name} {n:,}" for name, n in zip(found.columns, found.images, strict=True)]
+        table = Table("Held-out tasks: task-aware accuracy", columns, rows)
+        return [table, Paragraph(f"Images measured on: {', '.join(counts)}.", "small")]
 
     def curves(self) -> list[Block]:
         """For each task, its accuracy before the stream and after each task."""

@@ -22,7 +22,7 @@ from holdfast.report.blocks import (
 )
 from holdfast.report.formats import DASH, duration, number, percent, points
 from holdfast.report.page import ReportPage, flat, training_figures
-from holdfast.results import GateTrial, ReplayInfo, StepResult
+from holdfast.results import Comparison, GateTrial, ReplayInfo, StepResult
 
 REPLAYED_EACH = 6  # replayed pictures of one source
 SHA_DIGITS = 12
@@ -35,40 +35,52 @@ def gate_blocks(steps: Sequence[StepResult]) -> list[Block]:
         return []
     lead = (
         f"A new model may lose at most {number(100 * gated[0][1].max_drop)} points on anything it "
-        "is checked on. If it loses more, its weights are averaged with the previous ones, as far "
-        "as needed."
+        "is checked on, where the task is known (task-aware). If it loses more, its weights are "
+        "averaged with the previous ones, as far as needed. Intervals are of 95 %: with few images "
+        "they are wide, and a loss that they reach is not ruled out."
     )
     rows, behind = [], []
     for task, gate in gated:
-        taken = next((trial for trial in gate.sweep if trial.alpha == gate.alpha), None)
         weight = "none passes" if gate.alpha is None else f"{gate.alpha:g}"
-        cells = [Cell(weight, style="strong"), _worst(gate.sweep[0]), _worst(taken)]
-        rows.append(Row(task, cells))
+        cells = [Cell(weight, style="strong"), _worst(gate.sweep[0]), _worst(gate.taken)]
+        cells.append(Cell(f"{sum(each.images for each in gate.before.values()):,}"))
+        unsure = [f"{name} ({count})" for name, count in gate.cannot_tell.items()]
+        rows.append(Row(task, [*cells, ", ".join(unsure) or DASH]))
         sets = list(gate.before)
-        measured = [
-            Row("0 (previous)", [DASH, *(percent(s.top1) for s in gate.before.values()), ""])
+        known = [
+            Cell(percent(s.task_aware_top1), f"{s.images:,} images") for s in gate.before.values()
         ]
+        measured = [Row("0 (previous)", [DASH, *known, ""])]
         for trial in gate.sweep:
-            changes = [points(-trial.drops[name]) if name in trial.drops else DASH for name in sets]
+            changes = [_change(trial.changes.get(name)) for name in sets]
             passes = "yes" if trial.passes else "no"
             tag = "taken" if trial.alpha == gate.alpha else ""
-            numbers = [percent(trial.task_top1), *changes, passes]
+            numbers = [percent(trial.task_aware_top1), *changes, passes]
             measured.append(Row(f"{trial.alpha:g}", numbers, tag=tag))
-        columns = [Column("Weight of the new model"), Column(f"Accuracy on {task}")]
+        columns = [Column("Weight of the new model"), Column(f"Task-aware accuracy on {task}")]
         columns += [*(Column(f"{name}, points") for name in sets), Column("Passes")]
         table = Table(f"Sweep for {task}", columns, measured)
         behind.append(Details(f"What was measured for {task}", [table]))
     columns = [Column("Task"), Column("Weight of the new model")]
     columns += [Column("Worst change as trained, points"), Column("Worst change as taken, points")]
+    columns += [Column("Images measured"), Column("Cannot tell, too few images", "words")]
     return [Paragraph(lead, "lead"), Table("Decisions of the gate", columns, rows), *behind]
 
 
 def _worst(trial: GateTrial | None) -> Cell:
     """What changed for the worst under one weight of the new model."""
-    if trial is None or not trial.drops:
+    if trial is None or not trial.changes:
         return Cell(DASH)
-    name = max(trial.drops, key=lambda each: trial.drops[each])
-    return Cell(points(-trial.drops[name]), note=name)
+    name, change = min(trial.changes.items(), key=lambda pair: pair[1].difference)
+    interval = f"{points(change.low)} to {points(change.high)}"
+    return Cell(points(change.difference), note=f"{name}, {change.n:,} images, {interval}")
+
+
+def _change(change: Comparison | None) -> str | Cell:
+    """A change of accuracy with its interval."""
+    if change is None:
+        return DASH
+    return Cell(points(change.difference), f"{points(change.low)} to {points(change.high)}")
 
 
 def replay_blocks(steps: Sequence[StepResult]) -> list[Block]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.results.base import (
+    Comparison,
     Conclusion,
     Costs,
     MethodResult,
@@ -15,18 +16,22 @@ from holdfast.results.base import (
 
 @dataclass(frozen=True, kw_only=True)
 class TaskScores:
-    """A model on one evaluation set.
+    """A model on one evaluation set. Each number's name says whether the task is known.
 
-    top1: task-aware accuracy, among the classes of the task; task_agnostic_top1: among those of
-    all tasks, None where there is none.
+    task_aware_...: the task is known at test time, answers are among its own classes.
+    task_agnostic_top1: the task is not known, answers are among the classes of all tasks of the
+        stream, or of all that the model has learnt. None where there is no such score.
+    class_incremental_top1: the task is not known, answers are among the classes of the tasks that
+        were learnt so far; None for a task still to come.
     """
 
     split: str
     images: int
-    top1: float
-    mean_per_class: float
-    ece: float
+    task_aware_top1: float
+    task_aware_mean_per_class: float
+    task_aware_ece: float
     task_agnostic_top1: float | None = None
+    class_incremental_top1: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +68,16 @@ class ReplaySample:
 
 @dataclass(frozen=True, kw_only=True)
 class GateTrial:
-    """One weight of the new model that the gate tried: drops by evaluation set, task accuracy."""
+    """One weight of the new model that the gate tried.
+
+    task_aware_top1: on the new task's validation images. changes: of the task-aware accuracy from
+    the previous weights to these, by evaluation set, each with its interval. passes: whether none
+    fell by more than the gate allows.
+    """
 
     alpha: float
-    task_top1: float | None
-    drops: dict[str, float]
+    task_aware_top1: float | None
+    changes: dict[str, Comparison]
     passes: bool
 
 
@@ -75,13 +85,20 @@ class GateTrial:
 class GateResult:
     """The gate: the weight of the new model that passed (None if none did), and what it stands on.
 
-    before: scores under the previous weights.
+    before: scores under the previous weights, of the sets that decided. cannot_tell: images of the
+    sets that are too small to decide anything, by name.
     """
 
     alpha: float | None
     max_drop: float
     before: dict[str, TaskScores]
     sweep: list[GateTrial]
+    cannot_tell: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def taken(self) -> GateTrial | None:
+        """What was measured under the weight that passed."""
+        return next((trial for trial in self.sweep if trial.alpha == self.alpha), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +136,8 @@ class StreamTask:
 class AccuracyMatrix:
     """Accuracy of each model (row) on each task (column); the first row is before any task.
 
-    images: of each task; task_aware, task_agnostic: (rows, columns), see `TaskScores`.
+    images: of each task; task_aware, task_agnostic, class_incremental: (rows, columns), see
+    `TaskScores`.
     """
 
     split: str
@@ -128,6 +146,30 @@ class AccuracyMatrix:
     images: list[int]
     task_aware: list[list[float]]
     task_agnostic: list[list[float | None]]
+    class_incremental: list[list[float | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutScores:
+    """Task-aware accuracy of each model (row) on each held-out task (column), and their images."""
+
+    rows: list[str]
+    columns: list[str]
+    images: list[int]
+    task_aware: list[list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncrementalNumbers:
+    """Class-incremental accuracy: the task is not known, the classes are those learnt so far.
+
+    by_stage: after each task, the share of all images of the tasks learnt so far that are named
+    right; average: its mean over the stages; last: that of the last stage.
+    """
+
+    by_stage: list[float | None]
+    average: float | None
+    last: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +192,11 @@ class ContinualResult(MethodResult):
     matrix: AccuracyMatrix
     task_aware: StreamNumbers
     task_agnostic: StreamNumbers
+    class_incremental: IncrementalNumbers
     steps: list[StepResult]
     verdict: Conclusion
     costs: Costs
+    held_out: HeldOutScores | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from holdfast.settings import (
     ClassifierSource,
     Given,
     ImageInput,
+    Precision,
     PromptSettings,
     Settings,
     Values,
@@ -118,6 +119,9 @@ class EvaluateSettings(LoadSettings, EvaluatePlaces):
     links: Links = setting("inside", LINKS)
     batch_size: int = setting(128, IMAGES_AT_ONCE, low=1)
     workers: int = setting(4, WORKERS, low=0)
+    precision: Precision = setting(
+        "auto", "Of the forward passes, as in training: `auto` is bf16 on a CUDA GPU, else fp32."
+    )
 
 
 @dataclass(frozen=True)
