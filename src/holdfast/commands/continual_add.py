@@ -29,7 +29,8 @@ from holdfast.commands.continual_prepare import (
     record_of,
     task_inputs,
 )
-from holdfast.commands.continual_results import before_and_after, conclude_add
+from holdfast.commands.continual_results import before_and_after
+from holdfast.commands.continual_words import conclude_add
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from holdfast.commands.continual_results import ROUNDING
+from holdfast.commands.continual_words import ROUNDING
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.replay import images_of
 from holdfast.data.streams import Task

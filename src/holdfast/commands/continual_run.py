@@ -24,14 +24,11 @@ from holdfast.commands.continual_results import (
     FIRST_ROW,
     Evaluator,
     Rows,
-    accuracy_matrix,
-    conclude_stream,
-    incremental_numbers,
     measured_split,
-    several,
-    stream_numbers,
-    write_matrix,
+    stream_scores,
+    write_matrices,
 )
+from holdfast.commands.continual_words import several
 from holdfast.commands.settings import ContinualAddSettings, ContinualRunSettings
 from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task, TaskSource, find_stream, open_source
@@ -81,9 +78,6 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
                     learnt.append(learn_task(task_run, prepared, out / "data"))
                 model = learnt[-1].model
                 rows[task.name] = evaluator.model_row(task.name, model, position + 1)
-        matrix = accuracy_matrix(rows, [task.name for task in tasks], settings.split)
-        task_aware = stream_numbers(matrix.task_aware[1:])
-        held_out = evaluator.held_out_scores()
         result = ContinualResult(
             **run.header(f"A stream of {several(len(tasks), 'task')}, {method.title}"),
             method=method.name,
@@ -99,16 +93,12 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
                 )
                 for task in tasks
             ],
-            matrix=matrix,
-            task_aware=task_aware,
-            task_agnostic=stream_numbers(matrix.task_agnostic[1:]),
-            class_incremental=incremental_numbers(matrix),
-            held_out=held_out,
+            **stream_scores(rows, [task.name for task in tasks], settings.split, method.name),
+            held_out=evaluator.held_out_scores(),
             steps=[
                 replace(each.step, training=Stage(each.model.parent, "train").curve())
                 for each in learnt
             ],
-            verdict=conclude_stream(method.name, matrix, task_aware),
             notes=[f"{each.task.name}: {note}" for each in learnt for note in each.step.notes],
             costs=Costs(
                 generation_seconds=sum(each.step.costs.generation_seconds for each in learnt),
@@ -118,11 +108,7 @@ def run_stream(settings: ContinualRunSettings) -> ContinualResult:
                 peak_memory_bytes=peak_memory(),
             ),
         )
-        write_matrix(out / "matrix-task-aware.csv", matrix, matrix.task_aware)
-        write_matrix(out / "matrix-task-agnostic.csv", matrix, matrix.task_agnostic)
-        write_matrix(out / "matrix-class-incremental.csv", matrix, matrix.class_incremental)
-        if held_out is not None:
-            write_matrix(out / "held-out-task-aware.csv", held_out, held_out.task_aware)
+        write_matrices(out, result)
         run.finish(result)
     return result
 
