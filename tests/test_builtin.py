@@ -6,7 +6,7 @@ from PIL import Image
 from holdfast import builtin, pocket
 from holdfast.errors import UsageError
 from holdfast.files import read_json
-from holdfast.generation.pipeline import find_pipelines
+from holdfast.generation.sources import find_pipelines
 from holdfast.models.clip import load_clip
 from holdfast.models.student import load_student
 from holdfast.settings import TeacherSettings

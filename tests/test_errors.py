@@ -1,6 +1,6 @@
 import pytest
 
-from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
+from holdfast.errors import HoldfastError, UsageError, did_you_mean, require, shortened
 
 KNOWN = ("learning_rate", "weight_decay", "warmup_steps", "ViT-B-16")
 
@@ -43,3 +43,9 @@ def test_a_wrong_request_is_an_error_of_ours():
 )
 def test_what_a_library_said_is_cut_between_words(said, expected):
     assert shortened(said, 10) == expected
+
+
+def test_a_library_that_is_not_installed_is_named_with_the_command_that_brings_it():
+    require("json", "all")
+    with pytest.raises(HoldfastError, match=r"library no_such_library, .* 'holdfast\[all\]'"):
+        require("no_such_library", "all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import textwrap
 from collections.abc import Iterable
 
@@ -40,3 +41,15 @@ def shortened(error: object, width: int = 200) -> str:
         return line.rstrip(".")
     cut = textwrap.shorten(line, width, placeholder="") or line[:width]  # one long word
     return f"{cut.rstrip('.')} ..."
+
+
+def require(module: str, extra: str) -> None:
+    """Raise HoldfastError, with the command that helps, where an optional library is missing.
+
+    module: what is imported. extra: the group of `pip install 'holdfast[...]'` that brings it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise HoldfastError(
+            f"This needs the library {module}, which is not installed; run pip install "
+            f"'holdfast[{extra}]'."
+        )

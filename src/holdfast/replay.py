@@ -16,7 +16,7 @@ from holdfast.data.replay import BASE, Source, coverage, draw_prompts, images_of
 from holdfast.errors import UsageError
 from holdfast.files import derive_seed
 from holdfast.generation import generate_images
-from holdfast.generation.pipeline import find_pipelines
+from holdfast.generation.sources import find_pipelines
 from holdfast.prompts import expand_templates, imagenet_names
 from holdfast.published import published_names
 from holdfast.results import ReplayInfo, ReplaySample, SourceCoverage

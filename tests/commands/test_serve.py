@@ -1,10 +1,13 @@
 """`holdfast serve`: who may ask, and under which name; requests are tested in tests/teachers."""
 
+import sys
+
 import pytest
 from tests.test_cli import error_of
 
 from holdfast.commands import serve as module
 from holdfast.commands.settings import ServeSettings, TransferSettings
+from holdfast.errors import HoldfastError
 from holdfast.teachers import server
 
 
@@ -65,3 +68,9 @@ def test_what_cannot_be_served_is_one_sentence(capsys):
 
 def test_an_architecture_has_the_same_weights_by_default_as_elsewhere():
     assert ServeSettings("ViT-B-16").pretrained == TransferSettings(["a"]).pretrained == "openai"
+
+
+def test_without_a_server_library_the_command_that_installs_it_is_named(clip_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(HoldfastError, match=r"uvicorn, .* 'holdfast\[serve\]'"):
+        module.serve(ServeSettings(f"local-dir:{clip_folder}", port=0, device="cpu"))

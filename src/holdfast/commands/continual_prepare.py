@@ -18,7 +18,7 @@ from holdfast.data.replay import BASE
 from holdfast.data.streams import Task, TaskSource, open_source, task_name
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json
-from holdfast.generation.pipeline import find_pipelines
+from holdfast.generation.sources import find_pipelines
 from holdfast.methods import Composition, Family, compose
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.names import comparable

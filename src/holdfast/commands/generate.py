@@ -10,7 +10,7 @@ from holdfast.commands.settings import GenerateSettings
 from holdfast.errors import HoldfastError
 from holdfast.generation import Estimate, estimate, generate_images
 from holdfast.generation.manifest import MISSING
-from holdfast.generation.pipeline import find_pipelines
+from holdfast.generation.sources import find_pipelines
 from holdfast.prompts import prompts_for
 
 

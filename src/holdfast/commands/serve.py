@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from holdfast.commands.settings import ServeSettings
+from holdfast.errors import require
 from holdfast.models.clip import load_clip
 from holdfast.teachers import LocalTeacher
 
@@ -19,6 +20,8 @@ def serve(settings: ServeSettings) -> None:
 
     Raises UsageError for a model or an address that cannot be used.
     """
+    for module in ("starlette", "uvicorn"):
+        require(module, "serve")
     # Only here: the other commands need no server.
     from holdfast.teachers.server import application, listen, run
 

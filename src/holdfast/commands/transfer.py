@@ -28,7 +28,7 @@ from holdfast.commands.transfer_scores import Measured, alpha_result, measure, s
 from holdfast.commands.transfer_train import choose, merging, train
 from holdfast.files import write_json
 from holdfast.generation import read_manifest
-from holdfast.generation.pipeline import find_pipelines
+from holdfast.generation.sources import find_pipelines
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.prompts import prompts_for

@@ -1,12 +1,10 @@
-"""Text-to-image pipelines of diffusers: find, pin, load, draw."""
+"""Text-to-image pipelines of diffusers: load, draw."""
 
 from __future__ import annotations
 
 import gc
-import hashlib
 import inspect
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from holdfast import builtin
 from holdfast.device import pick_device
-from holdfast.errors import HoldfastError, UsageError, shortened
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json
+from holdfast.generation.sources import PipelineSource, first_line, not_at_hand
 from holdfast.generation.weight_files import fetch, only_variant
 from holdfast.settings import DrawSettings
 
@@ -29,22 +27,6 @@ logger = logging.getLogger(__name__)
 # Pixels lie between 0 and 1; a picture that varies less than this around its mean shows nothing.
 FLAT = 2 / 255
 EXCERPT = 80  # characters of a prompt in a warning
-
-
-@dataclass(frozen=True)
-class PipelineSource:
-    """A pipeline and the version of it that is used.
-
-    place: a folder, or a hub id. name: what the manifest calls it; of a folder its own name, so
-    that it may be moved. revision: the commit, or a hash of the folder's files.
-    """
-
-    place: str
-    name: str
-    revision: str
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.revision}"
 
 
 @dataclass
@@ -93,7 +75,7 @@ class Pipeline:
             ) from None
         except (ValueError, TypeError) as error:
             raise HoldfastError(
-                f"{self.source.name} refuses the settings: {_first_line(error)}"
+                f"{self.source.name} refuses the settings: {first_line(error)}"
             ) from None
 
     def warn_of_cuts(self, prompts: Sequence[str]) -> None:
@@ -138,62 +120,6 @@ def _token_limits(run: Any) -> list[tuple[Any, int]]:
     return limits
 
 
-def find_pipelines(generator: str) -> list[PipelineSource]:
-    """The pipelines named in a comma-separated list, pinned but not loaded.
-
-    generator: folders, hub ids (`id@revision` pins one) and built-in names.
-    Raises UsageError for what is neither a folder nor a hub id, HoldfastError for what is missing.
-    """
-    whole = Path(generator).expanduser().is_dir()  # a folder's name may hold a comma
-    parts = [generator] if whole and generator else generator.split(",")
-    places = [part.strip() for part in parts if part.strip()]
-    if not places:
-        raise UsageError("No generator is named; give the hub id or folder of a pipeline.")
-    return [_find_one(place) for place in places]
-
-
-def _find_one(place: str) -> PipelineSource:
-    place = builtin.generator(place) or place
-    folder = Path(place).expanduser()
-    if folder.is_dir():
-        if not (folder / "model_index.json").is_file():
-            raise UsageError(
-                f"The folder {place} holds no diffusers pipeline: it lacks a model_index.json."
-            )
-        return PipelineSource(str(folder), folder.resolve().name, folder_hash(folder))
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", place) or place.startswith("."):
-        raise UsageError(f"The generator {place!r} is no folder here and no hub id (owner/name).")
-    from huggingface_hub import hf_hub_download
-
-    hub_id, _, revision = place.partition("@")
-    try:
-        index = hf_hub_download(hub_id, "model_index.json", revision=revision or None)
-    except Exception as error:
-        raise _missing(hub_id, revision, error) from None
-    # The cache keeps each commit in snapshots/<commit>/.
-    return PipelineSource(hub_id, hub_id, Path(index).parent.name)
-
-
-def folder_hash(folder: Path) -> str:
-    """12 hex digits of a hash over every file below `folder`: name, size, and 1 MiB of each end.
-
-    The ends differ between two trainings of one architecture, and gigabytes need not be read.
-    """
-    end = 2**20
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{relative.as_posix()}\0{size}\0".encode())
-        with path.open("rb") as handle:
-            digest.update(handle.read(end))
-            handle.seek(max(end, size - end))
-            digest.update(handle.read())
-    return digest.hexdigest()[:12]
-
-
 @contextmanager
 def loaded(
     source: PipelineSource, device: torch.device, precision: str, safety_checker: bool = False
@@ -226,7 +152,7 @@ def _load(
             try:
                 folder = fetch(source.place, source.revision)
             except Exception as error:
-                raise _missing(source.place, source.revision, error) from None
+                raise not_at_hand(source.place, source.revision, error) from None
         options["variant"] = only_variant(folder)
         if not safety_checker and "safety_checker" in read_json(folder / "model_index.json"):
             options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -241,25 +167,10 @@ def _load(
     except Exception as error:
         # Files written by others can fail in any way; the user needs the name and the reason.
         raise HoldfastError(
-            f"{source.place} cannot be loaded as a text-to-image pipeline: {_first_line(error)}"
+            f"{source.place} cannot be loaded as a text-to-image pipeline: {first_line(error)}"
         ) from None
     run.set_progress_bar_config(disable=True)
     return run
-
-
-def _missing(hub_id: str, revision: str, error: Exception) -> HoldfastError:
-    pinned = f", revision={revision!r}" if revision else ""
-    return HoldfastError(
-        f"The generator {hub_id!r} is neither on this machine nor could it be fetched "
-        f'({_first_line(error)}); on a machine with a network run python -c "from diffusers import '
-        f"DiffusionPipeline; DiffusionPipeline.download('{hub_id}'{pinned})\", or name a folder "
-        "that holds a diffusers pipeline, or `pocket` for the small one that comes along."
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return shortened(lines[0] if lines else type(error).__name__)
 
 
 @contextmanager
