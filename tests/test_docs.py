@@ -138,3 +138,9 @@ def test_the_wheel_names_its_version():
         [sys.executable, "-m", "holdfast", "--version"], capture_output=True, text=True, check=True
     ).stdout.strip()
     assert version == holdfast.__version__
+
+
+def test_the_page_of_the_package_leads_nowhere_into_the_repository():
+    """A package index shows it alone."""
+    links = re.findall(r"\]\(([^)]*)\)", (ROOT / "docs" / "package.md").read_text())
+    assert links and all(link.startswith("https://") for link in links)
