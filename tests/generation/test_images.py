@@ -11,6 +11,7 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import LOCK, derive_seed, read_json, read_lines, write_json
 from holdfast.generation import generate_images, pipeline
 from holdfast.generation.manifest import SETTINGS
+from holdfast.generation.sources import folder_hash
 from holdfast.names import from_names
 from holdfast.settings import ImageSettings
 
@@ -43,7 +44,7 @@ def test_every_image_is_recorded(whole, diffusion):
     assert (record.name, record.index, record.prompt) == ("F-16A/B", 1, "a F-16A/B.")
     assert record.seed == derive_seed(0, CLASSES.ids[1], 1, 0)
     assert (record.generator, record.scheduler) == ("tiny-diffusion", "DDIMScheduler")
-    assert record.revision == pipeline.folder_hash(diffusion)
+    assert record.revision == folder_hash(diffusion)
     with Image.open(whole.paths[5]) as image:
         assert image.size == (record.width, record.height) == (32, 32)
     assert len({record.sha256 for record in whole.records}) == 12

@@ -67,12 +67,13 @@ def estimate(
     more than in batches, so there the estimate is an upper bound. Raises as `generate_images`.
     """
     from holdfast.generation import pipeline
+    from holdfast.generation.sources import find_pipelines
 
     job = Job(classes, prompts, counts, settings, seed)
     chosen, precision = pipeline.pick(device, settings.precision)
     seconds: list[float] = []
     sizes: list[int] = []
-    for source in pipeline.find_pipelines(generator):
+    for source in find_pipelines(generator):
         with pipeline.loaded(source, chosen, precision, settings.safety_checker) as pipe:
             for place in ((0, 0), (1, 0)):
                 start = time.perf_counter()

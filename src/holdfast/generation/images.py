@@ -116,10 +116,11 @@ def generate_images(
     be loaded or draws nothing at all.
     """
     from holdfast.generation import pipeline
+    from holdfast.generation.sources import find_pipelines
 
     job = Job(classes, prompts, counts, settings, seed)
     chosen, precision = pipeline.pick(device, settings.precision)
-    sources = pipeline.find_pipelines(generator)
+    sources = find_pipelines(generator)
     fixed = _must_match(job, [str(source) for source in sources], precision)
     with files.locked(out), _remembering(out):
         done = _prepare(out, job, fixed)
