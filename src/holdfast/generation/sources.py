@@ -86,7 +86,10 @@ def folder_hash(folder: Path) -> str:
 
 
 def not_at_hand(hub_id: str, revision: str, error: Exception) -> HoldfastError:
-    """What to say of a pipeline that is neither here nor could be fetched."""
+    """What to say of a pipeline that is neither here nor could be fetched.
+
+    hub_id: owner/name. revision: the pinned one, or "". error: why it could not be fetched.
+    """
     pinned = f", revision={revision!r}" if revision else ""
     return HoldfastError(
         f"The generator {hub_id!r} is neither on this machine nor could it be fetched "
@@ -97,6 +100,6 @@ def not_at_hand(hub_id: str, revision: str, error: Exception) -> HoldfastError:
 
 
 def first_line(error: Exception) -> str:
-    """What a library said first."""
+    """What a library said first, as a part of a sentence; error: the exception that it raised."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return shortened(lines[0] if lines else type(error).__name__)
