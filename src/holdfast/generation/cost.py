@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.generation.images import Job, as_stored, encode_png
+from holdfast.generation.images import as_stored, encode_png
+from holdfast.generation.job import Job
 from holdfast.names import ClassNames
 from holdfast.settings import DrawSettings
 
