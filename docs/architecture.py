@@ -17,9 +17,9 @@ SOURCE = ROOT / "src" / "holdfast"
 FLOW = tuple(
     """
     errors files yaml_files archives seen progress signals settings lazy device tensor_files
-    losses weights swad averaging results metrics feature_metrics stages report runs published
-    names prompts pocket builtin places generation data models task_history teachers anchors
-    methods evaluation learners replay train memory experiment training_run commands cli
+    losses weights swad averaging results metrics verdicts feature_metrics stages report runs
+    published names prompts pocket builtin places generation data models task_history teachers
+    anchors methods evaluation learners replay train memory experiment training_run commands cli
     """.split()
 )
 BEGIN, END = "<!-- made by docs/architecture.py -->", "<!-- end -->"

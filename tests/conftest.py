@@ -10,7 +10,16 @@ from tqdm import tqdm
 
 # Types and shapes of these modules' functions are checked while the tests run, as their
 # annotations have them; an int is good for a float. Anchors are settings as well, which take text.
-CHECKED = ["averaging", "feature_metrics", "losses", "metrics", "models", "swad", "weights"]
+CHECKED = [
+    "averaging",
+    "feature_metrics",
+    "losses",
+    "metrics",
+    "models",
+    "swad",
+    "verdicts",
+    "weights",
+]
 install_import_hook(
     [f"holdfast.{name}" for name in CHECKED],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",

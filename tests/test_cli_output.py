@@ -128,7 +128,9 @@ def test_an_evaluation_shows_the_model_it_compares_with(tmp_path, capsys):
     )
     cli_output.show_evaluation(EvaluateSettings("c", "d"), both)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["zero-shot", "classifier", "Verdict:"]
+    assert [line.split()[0] for line in lines[:3]] == ["zero-shot", "classifier", "Verdict:"]
+    assert run.verdict.details
+    assert [line.strip() for line in lines[3:]] == run.verdict.details
 
 
 def test_predictions_are_separated_by_tabs(capsys):

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast import metrics
 from holdfast.errors import HoldfastError
 from holdfast.metrics import (
     check_finite,
     compare,
-    decide,
     is_correct,
+    reliability,
     score,
+    surest_mistakes,
 )
-from holdfast.results import Comparison
 from holdfast.settings.base import to_jsonable
 
 CLASSES = ["cat", "dog", "fox"]
@@ -59,7 +58,37 @@ def test_calibration_error_by_hand() -> None:
     probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     scores = score(probabilities.log(), torch.tensor([0, 1, 1, 1]), ["a", "b"])
     assert scores.ece == pytest.approx(0.5 * (0.9 - 0.5) + 0.5 * (1 - 0.6))
+    (two, sure, right), (more, surer, less) = scores.reliability
+    assert (two, right, more, less) == (2, 1.0, 2, 0.5)
+    assert (sure, surer) == (pytest.approx(0.6), pytest.approx(0.9))
     assert scores.nll == pytest.approx(-np.log([0.9, 0.1, 0.6, 0.6]).mean())
+
+
+def test_the_calibration_error_is_that_of_its_bins() -> None:
+    logits, labels = 2 * torch.randn(500, 4), torch.randint(4, (500,))
+    found = score(logits, labels, list("abcd"))
+    assert sum(n for n, *_ in found.reliability) == 500
+    assert len(found.reliability) > 5
+    sure = [confidence for _, confidence, _ in found.reliability]
+    assert sure == sorted(sure)
+    error = sum(n * abs(sure - right) for n, sure, right in found.reliability) / 500
+    assert found.ece == pytest.approx(error, abs=1e-6)
+
+
+def test_the_first_and_the_last_bin_have_their_ends() -> None:
+    found = reliability(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([False, True, False]))
+    assert found == ((1, 0.0, 0.0), (2, 1.0, 0.5))
+
+
+def test_the_surest_mistakes_come_first_and_no_class_has_all() -> None:
+    sure = torch.tensor([0.9, 0.99, 0.8, 0.95, 0.7])
+    logits = torch.stack([1 - sure, sure], dim=1).log()  # all say the second class
+    labels = torch.tensor([0, 1, 0, 0, 0])
+    found = surest_mistakes(logits, labels, most=2, per_class=3)
+    assert [place for place, *_ in found] == [3, 0]
+    assert found[0][1:] == (1, pytest.approx(0.95))
+    assert [place for place, *_ in surest_mistakes(logits, labels, 9, 3)] == [3, 0, 2]
+    assert surest_mistakes(logits, torch.ones(5).long(), 9, 9) == []
 
 
 def test_certain_and_right_is_perfectly_calibrated() -> None:
@@ -169,7 +198,7 @@ def test_is_correct() -> None:
     assert is_correct(logits_of([0, 1, 2]), torch.tensor([0, 2, 2])).tolist() == [True, False, True]
 
 
-# --- compare and decide
+# --- compare
 
 
 def test_compare_by_hand() -> None:
@@ -224,51 +253,6 @@ def test_interval_covers(n: int, gain: float, loss: float) -> None:
     covered = sum(r.low <= gain - loss <= r.high for r in results) / len(results)
     assert covered >= 0.94
     assert covered <= 0.97 or n < 100, "too wide"
-
-
-def test_decision_in_words() -> None:
-    better = decide(bools(500, 1000), bools(600, 1000))
-    assert better.decision == "use"
-    assert better.text == (
-        "better than zero-shot by 10.0 points (95 % interval 8.1 to 11.9) on 1,000 images: "
-        "use the adapted model"
-    )
-    worse = decide(bools(600, 1000), bools(500, 1000))
-    assert worse.decision == "keep"
-    assert worse.text == (
-        "worse than zero-shot by 10.0 points (95 % interval 8.1 to 11.9) on 1,000 images: "
-        "keep the zero-shot model"
-    )
-    unclear = decide(bools(50, 100), bools(51, 100))
-    assert unclear.decision == "keep"
-    assert unclear.text == (
-        "not measurably better than zero-shot (difference +1.0 points, "
-        "95 % interval -2.3 to +4.3, on 100 images): keep the zero-shot model"
-    )
-    assert decide(bools(0, 1), bools(1, 1)).text.endswith("on 1 image): keep the zero-shot model")
-    assert json.loads(json.dumps(to_jsonable(unclear))) == to_jsonable(unclear)
-
-
-def test_the_interval_decides_not_the_difference() -> None:
-    """One image gained of three could be chance; three of three could not be a loss."""
-    few = decide(bools(1, 3), bools(2, 3))
-    assert few.difference == pytest.approx(1 / 3)
-    assert few.low < 0 < few.high and few.decision == "keep"
-    # 9 gained and none lost of 20: cells 10/22 and 1/22.
-    many = decide(bools(0, 20), bools(9, 20))
-    centre, spread = 9 / 22, 11 / 22
-    assert many.low == pytest.approx(centre - 1.959964 * ((spread - centre**2) / 22) ** 0.5)
-    assert many.low > 0 and many.decision == "use"
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 0.2), (-0.2, 0.0)])
-def test_an_interval_that_ends_at_zero_holds_it(monkeypatch, low: float, high: float) -> None:
-    found = Comparison(difference=(low + high) / 2, low=low, high=high, n=50, gained=10, lost=5)
-    monkeypatch.setattr(metrics, "compare", lambda *_: found)
-    judged = decide(bools(1, 2), bools(2, 2))
-    assert judged.decision == "keep"
-    assert judged.text.startswith("not measurably better")
-    assert (judged.low, judged.high, judged.n, judged.gained, judged.lost) == (low, high, 50, 10, 5)
 
 
 def test_nothing_to_compare() -> None:

@@ -247,7 +247,7 @@ def test_a_finished_run_has_its_result_and_its_page(tmp_path):
             images=ImageCounts(requested=None, generated=2, filtered=0, redrawn=0, unreadable=[]),
             samples={},
             training=[],
-            alpha=AlphaResult(chosen=1.0, how="fixed", why="no ensemble", sweep=[]),
+            alpha=AlphaResult(chosen=1.0, how="none", why="no ensemble", sweep=[]),
             costs=Costs(peak_memory_bytes=peak_memory()),
         )
         run.finish(result)

@@ -201,6 +201,8 @@ def show_verdict(verdict: Verdict | Conclusion | None) -> None:
     headline = getattr(verdict, "headline", "")
     if verdict is not None:
         print(f"Verdict: {headline}{'. ' if headline else ''}{verdict.text}")
+        for detail in getattr(verdict, "details", ()):
+            print(f"         {detail}")
 
 
 def show_notes(notes: Sequence[str]) -> None:

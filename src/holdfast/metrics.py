@@ -1,4 +1,4 @@
-"""Logits and labels -> records: scores, a verdict with its interval, diagnostics of features.
+"""Logits and labels -> records: scores, a comparison with its interval, numbers of a stream.
 
 Pure functions of tensors on any device. Shapes: n images, C classes, d feature dimensions.
 """
@@ -6,7 +6,6 @@ Pure functions of tensors on any device. Shapes: n images, C classes, d feature 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +16,7 @@ from torchmetrics.functional.classification import (
 )
 
 from holdfast.errors import HoldfastError
-from holdfast.results import Comparison, Scores, Verdict
+from holdfast.results import Comparison, Scores
 
 CALIBRATION_BINS = 15
 Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
@@ -42,6 +41,7 @@ def score(
     probabilities = log_probabilities.exp().clamp(max=1.0)
     matrix = multiclass_confusion_matrix(logits.detach().cpu().argmax(dim=1), labels, len(classes))
     count, right = matrix.sum(dim=1), matrix.diagonal()
+    sure, guess = probabilities.max(dim=1)
     per_class = tuple(
         int(hits) / int(images) if images else None
         for hits, images in zip(right, count, strict=True)
@@ -61,7 +61,47 @@ def score(
             (true, predicted, int(matrix[true, predicted]))
             for true, predicted in matrix.nonzero().tolist()
         ),
+        reliability=reliability(sure, guess == labels),
     )
+
+
+def reliability(
+    confidence: Float[Tensor, " n"], correct: Bool[Tensor, " n"]
+) -> tuple[tuple[int, float, float], ...]:
+    """How sure a model is against how often it is right, as `Scores.reliability` has it.
+
+    confidence: (n,) the probabilities of what it said, in [0, 1]; correct: (n,) whether it was so.
+    """
+    bins = (confidence * CALIBRATION_BINS).ceil().long().sub(1).clamp(min=0)
+    found = []
+    for place in bins.unique().tolist():
+        here = bins == place
+        means = confidence[here].double().mean().item(), correct[here].double().mean().item()
+        found.append((int(here.sum()), *means))
+    return tuple(found)
+
+
+def surest_mistakes(
+    logits: Float[Tensor, "n C"], labels: Int[Tensor, " n"], most: int, per_class: int
+) -> list[tuple[int, int, float]]:
+    """Images that a model was surest of and wrong about: (position, what it said, confidence).
+
+    logits: (n, C), scaled as they enter the softmax.
+    labels: (n,) the true classes, in [0, C).
+    most: how many in all; per_class: how many of one true class.
+    """
+    sure, guess = logits.detach().cpu().double().softmax(dim=1).max(dim=1)
+    found: list[tuple[int, int, float]] = []
+    taken: dict[int, int] = {}
+    for place in sure.argsort(descending=True, stable=True).tolist():
+        true = int(labels[place])
+        if int(guess[place]) == true or taken.get(true, 0) == per_class:
+            continue
+        taken[true] = taken.get(true, 0) + 1
+        found.append((place, int(guess[place]), float(sure[place])))
+        if len(found) == most:
+            break
+    return found
 
 
 def _check(logits: Tensor, labels: Tensor, classes: int) -> None:
@@ -132,39 +172,6 @@ def compare(correct_a: Bool[Tensor, " n"], correct_b: Bool[Tensor, " n"]) -> Com
         gained=gained,
         lost=lost,
     )
-
-
-def decide(zero_shot_correct: Bool[Tensor, " n"], adapted_correct: Bool[Tensor, " n"]) -> Verdict:
-    """Use the adapted model only where it is measurably better, by `compare`.
-
-    Where the interval holds zero the zero-shot model stays: it is the one that was not tuned, and
-    it still knows everything else.
-
-    zero_shot_correct: (n,) which images the zero-shot model gets right.
-    adapted_correct: (n,) which the adapted model gets right, in the same order.
-
-    Raises what `compare` raises.
-    """
-    result = compare(zero_shot_correct, adapted_correct)
-    points, low, high = (100 * value for value in (result.difference, result.low, result.high))
-    images = f"{result.n:,} image{'' if result.n == 1 else 's'}"
-    keep = "keep the zero-shot model"
-    if result.low > 0:
-        text = (
-            f"better than zero-shot by {points:.1f} points "
-            f"(95 % interval {low:.1f} to {high:.1f}) on {images}: use the adapted model"
-        )
-    elif result.high < 0:
-        text = (
-            f"worse than zero-shot by {-points:.1f} points "
-            f"(95 % interval {-high:.1f} to {-low:.1f}) on {images}: {keep}"
-        )
-    else:
-        text = (
-            f"not measurably better than zero-shot (difference {points:+.1f} points, "
-            f"95 % interval {low:+.1f} to {high:+.1f}, on {images}): {keep}"
-        )
-    return Verdict(**asdict(result), decision="use" if result.low > 0 else "keep", text=text)
 
 
 def stream_metrics(matrix: Sequence[Sequence[float]]) -> dict[str, float | None]:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from tests.test_cli import error_of
@@ -66,6 +67,8 @@ def test_from_names_to_a_verdict(options, pictures, tmp_path, capsys):
         again, before = scores[found], result["scores"][earlier]
         for key in ("nll", "ece"):  # sums in batches of another size
             assert again.pop(key) == pytest.approx(before.pop(key), rel=1e-5)
+        bins = [np.array(each.pop("reliability")) for each in (again, before)]
+        assert bins[0] == pytest.approx(bins[1], rel=1e-5)
         assert again == before
     assert scores["verdict"] == result["verdict"]
     assert result["verdict"]["text"] in capsys.readouterr().out

@@ -141,10 +141,19 @@ def test_the_merge_is_between_the_original_and_the_classifier_as_it_is(setting):
 
 def test_alpha_is_what_the_settings_say_or_what_held_out_images_fit_best(setting):
     plan, classifier, images = setting(method="finetune")
-    none = AlphaChoice(1.0, "fixed", "the method has no weight ensemble")
+    none = AlphaChoice(1.0, "none", "the method has no weight ensemble")
     assert choose(classifier, None, None, plan) == none
     plan, *_ = setting(method={"ensemble": 0.3})
-    assert choose(classifier, None, None, plan).alpha == 0.3
+    found = choose(classifier, None, None, plan)
+    assert (found.alpha, found.how, found.why) == (0.3, "user", "set by the user")
+    for usual in ("regft", "wise-ft"):
+        plan, *_ = setting(method=usual)
+        found = choose(classifier, None, None, plan)
+        assert (found.alpha, found.how, found.why) == (0.5, "default", "the default")
+    plan, *_ = setting(method="finetune", anchors="weight-ensemble:alpha=0.7")
+    assert choose(classifier, None, None, plan).how == "user"
+    plan, *_ = setting(method="finetune", anchors="weight-ensemble")
+    assert choose(classifier, None, None, plan).how == "default"
     plan, *_ = setting(method={"ensemble": "auto"})
     original = classifier.weights()
     tuned = moved_from(original)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from markupsafe import Markup, escape
 
-from holdfast.report import continual, page, transfer, trials, write_report
+from holdfast.report import continual, page, scores, transfer, trials, write_report
 from holdfast.report.blocks import Figure
 from holdfast.results import Result
 
@@ -82,7 +82,7 @@ def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
         label = escape(repr((described, data, rest, options)))
         return Figure(title, Markup(f'<svg role="img" aria-label="{label}"></svg>'))
 
-    for module in (page, continual, transfer, trials):
+    for module in (page, continual, scores, transfer, trials):
         monkeypatch.setattr(module, "line_chart", drawn)
 
 

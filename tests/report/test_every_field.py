@@ -46,11 +46,13 @@ def example(kind: str, folder: Path) -> Result:
             scores=scores["ensemble"],
             zero_shot=scores["zero-shot"],
             verdict=whole.verdict,
+            mistakes=whole.mistakes,
             further={
                 "sketches": SetScores(
                     scores=scores["fine-tuned"],
                     zero_shot=scores["zero-shot"],
                     verdict=whole.verdict,
+                    mistakes=whole.mistakes,
                 )
             },
         )

@@ -18,7 +18,7 @@ from holdfast.results import Evaluation, TransferResult, Verdict
 
 __all__ = ["no_charts"]
 
-SECTIONS = ["scores", "samples", "alpha", "classes", "confusion"]
+SECTIONS = ["scores", "samples", "alpha", "classes", "calibration", "confusion", "mistakes"]
 SECTIONS += ["training", "diagnostics", "accounting", "reproduce"]
 
 
@@ -42,7 +42,7 @@ def test_what_it_says(digits: TransferResult, digits_page: Page) -> None:
     assert "taken: α = 0.5" in page.text
     assert "RegFT, arXiv 2406.05432" in page.text
     assert page.all("img")[0]["alt"] == "generated image 1 of zero"
-    assert len(page.all("svg")) == 8
+    assert len(page.all("svg")) == 9
 
 
 @pytest.mark.usefixtures("no_charts")
@@ -116,6 +116,7 @@ def test_without_real_images(digits: TransferResult, tmp_path: Path) -> None:
         scores={},
         samples={"generated": digits.samples["generated"]},
         verdict=None,
+        mistakes=[],
         diagnostics=None,
         alpha=replace(digits.alpha, sweep=sweep),
     )
@@ -134,14 +135,18 @@ def test_what_may_be_missing(digits: TransferResult, tmp_path: Path) -> None:
         samples={},
         training=[],
         images=replace(digits.images, requested=None, unreadable=[]),
-        alpha=replace(digits.alpha, how="fixed", why="", sweep=[]),
+        alpha=replace(digits.alpha, how="user", why="", sweep=[]),
         notes=[],
         method_title="",
         paper="",
     )
     _, page = render(result, tmp_path)
-    assert "as set" in page.text and "drawn by" not in page.text and "regft" in page.text
-    left = ["scores", "alpha", "classes", "confusion", "diagnostics", "accounting", "reproduce"]
+    assert (
+        "α = 0.5, set by the user." in page.text
+        and "drawn by" not in page.text
+        and "regft" in page.text
+    )
+    left = [s for s in SECTIONS if s not in ("samples", "training")]
     assert section_ids(page) == left
 
 
@@ -167,10 +172,10 @@ def test_evaluation(digits: TransferResult, tmp_path: Path) -> None:
     scores = digits.scores
     alone = Evaluation(**shared, environment=digits.environment, scores=scores["ensemble"])
     _, page = render(alone, tmp_path)
-    assert section_ids(page) == ["scores", "confusion", "reproduce"]
+    assert section_ids(page) == ["scores", "calibration", "confusion", "reproduce"]
     beside = replace(alone, zero_shot=scores["zero-shot"], verdict=digits.verdict)
     _, page = render(beside, tmp_path)
-    assert section_ids(page) == ["scores", "classes", "confusion", "reproduce"]
+    assert section_ids(page) == ["scores", "classes", "calibration", "confusion", "reproduce"]
     assert "Use the adapted model" in page.text
 
 
@@ -188,15 +193,18 @@ def test_images_that_are_gone_or_broken(digits: TransferResult, tmp_path: Path) 
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n cut short")
     samples = {"generated": {"zero": [str(broken), "no/such.png"]}}
-    _, page = render(replace(digits, samples=samples), tmp_path)
+    mistakes = [replace(each, path="no/such.png") for each in digits.mistakes]
+    _, page = render(replace(digits, samples=samples, mistakes=mistakes), tmp_path)
     assert page.all("img") == []
+    assert "mistakes" not in section_ids(page)
 
 
 @pytest.mark.usefixtures("no_charts")
 def test_relative_images_are_found_in_the_run(digits: TransferResult, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     Image.new("RGB", (8, 8), "red").save(tmp_path / "run" / "a.png")
-    _, page = render(replace(digits, samples={"real": {"two": ["a.png"]}}), tmp_path)
+    samples = {"real": {"two": ["a.png"]}}
+    _, page = render(replace(digits, samples=samples, mistakes=[]), tmp_path)
     [image] = page.all("img")
     assert image["alt"] == "real image 1 of two"
     assert (image["width"], image["height"], image["class"]) == ("64", "64", "tiny")
@@ -222,12 +230,13 @@ def test_verdict(
         lost=1,
         decision=decision,  # type: ignore[arg-type]
         text=text,
+        details=["cat fell by -3.0 points."],
     )
     hero = verdict_hero(found)
     assert (hero.tone, hero.text) == (tone, shown)
     assert hero.interval == Interval(difference, low, high, "zero-shot better", "adapted better")
     lines = ["2 images are right only with the adapted model, 1 only with the zero-shot model."]
-    assert hero.lines == lines
+    assert hero.lines == [*lines, "cat fell by \u22123.0 points."]
 
 
 def test_an_interval_has_zero_in_the_middle() -> None:
@@ -235,3 +244,31 @@ def test_an_interval_has_zero_in_the_middle() -> None:
     assert interval.place(0.0) == 50
     assert interval.place(-0.06) == pytest.approx(50 - 50 / 1.2, abs=0.01)
     assert interval.place(0.03) == pytest.approx(50 + 25 / 1.2, abs=0.01)
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_the_mistakes_it_was_surest_of_are_seen(digits: TransferResult, digits_page: Page) -> None:
+    wrong = [image for image in digits_page.all("img") if "taken for" in (image["alt"] or "")]
+    assert [image["alt"] for image in wrong] == ["zero, taken for one"] * len(digits.mistakes)
+    assert f"one, {formats.percent(digits.mistakes[0].confidence)} sure" in digits_page.text
+
+
+def test_the_reliability_diagram_has_both_models_and_the_diagonal(
+    digits: TransferResult, digits_page: Page
+) -> None:
+    [diagram] = [c for c in digits_page.all("svg") if "confidence" in (c["aria-label"] or "")]
+    last = digits.scores["ensemble"].reliability
+    large = [(sure, right) for images, sure, right in last if images >= 5]
+    spelt = f"ensemble {formats.percent(large[0][1])} at {formats.percent(large[0][0])} to"
+    assert spelt in (diagram["aria-label"] or "")
+    for word in ("zero-shot", "ensemble", "as sure as right", "confidence"):
+        assert word in digits_page.text
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_a_method_without_a_mixture_is_not_told_as_one(
+    digits: TransferResult, tmp_path: Path
+) -> None:
+    alpha = replace(digits.alpha, how="none", chosen=1.0, sweep=[])
+    _, page = render(replace(digits, alpha=alpha), tmp_path)
+    assert "no mixture" in page.text and "share α of the fine-tuned model, and" not in page.text

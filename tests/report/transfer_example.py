@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
-from holdfast.metrics import decide, is_correct, score
+from holdfast.metrics import is_correct, score
 from holdfast.results import (
     AlphaPoint,
     AlphaResult,
@@ -16,10 +16,12 @@ from holdfast.results import (
     Diagnostics,
     Environment,
     ImageCounts,
+    Mistake,
     ModelInfo,
     TrainingStep,
     TransferResult,
 )
+from holdfast.verdicts import decide
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 ENVIRONMENT = Environment(
@@ -103,7 +105,13 @@ def transfer_example(
             peak_memory_bytes=3_412_000_000,
         ),
         scores={"zero-shot": swept[0.0], "fine-tuned": swept[1.0], "ensemble": swept[0.5]},
-        verdict=decide(is_correct(logits(0.0), labels), is_correct(logits(0.5), labels)),
+        verdict=decide(
+            *(is_correct(logits(alpha), labels) for alpha in (0.0, 0.5)), labels, classes
+        ),
+        mistakes=[
+            Mistake(path=str(path), true=classes[0], predicted=classes[1], confidence=0.9 - i / 10)
+            for i, path in enumerate(sorted((folder / "real").iterdir())[:3])
+        ],
         diagnostics=Diagnostics(
             gap={"real/real": 3.1, "generated/generated": 2.7, "real/generated": 14.9},
             diversity={

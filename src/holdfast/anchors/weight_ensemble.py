@@ -13,6 +13,7 @@ from holdfast.settings.base import setting
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from holdfast.results import AlphaSource
     from holdfast.weights import Weights
 
 SWEEP = tuple(round(0.1 * i, 1) for i in range(11))
@@ -87,13 +88,14 @@ def label_information(
 
 @dataclass(frozen=True)
 class AlphaChoice:
-    """The weight of the new model, how it was chosen and why.
+    """The weight of the new model, where it comes from and why.
 
-    proxy: what `auto` measured without real images, for each alpha.
+    how: as `holdfast.results.AlphaResult` has it. proxy: what `auto` measured without real images,
+    for each alpha.
     """
 
     alpha: float
-    how: Literal["fixed", "auto"]
+    how: AlphaSource
     why: str
     proxy: Mapping[float, float] = field(default_factory=dict)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from torch import Tensor
 
 from holdfast.commands.ready import ready_classifier
 from holdfast.commands.settings import EvaluateSettings, TransferSettings
+from holdfast.commands.transfer_keep import with_way_to_keep
 from holdfast.data.batches import sequential_batches
 from holdfast.data.folders import LabelledImages, scan_split, without_images
 from holdfast.data.layouts import TO_MEASURE, Choice
@@ -14,12 +18,16 @@ from holdfast.data.readable import unreadable_places
 from holdfast.errors import UsageError
 from holdfast.evaluation import classifier_logits
 from holdfast.files import read_json, read_typed
-from holdfast.metrics import decide, is_correct, score
+from holdfast.metrics import is_correct, score, surest_mistakes
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import load_clip
 from holdfast.names import ClassNames
-from holdfast.results import Evaluation, SetScores, write_result
+from holdfast.results import Evaluation, Mistake, SetScores, write_result
 from holdfast.runs import SETTINGS, result_header
+from holdfast.verdicts import decide
+
+MISTAKES = 24  # pictures of a report
+MISTAKES_PER_CLASS = 4
 
 
 def evaluate(settings: EvaluateSettings) -> Evaluation:
@@ -59,6 +67,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         scores=found.scores,
         zero_shot=found.zero_shot,
         verdict=found.verdict,
+        mistakes=found.mistakes,
         further={other: each for other, each in scores.items() if other != name},
         notes=notes,
     )
@@ -87,14 +96,34 @@ def on_images(
     )
     seen = classifier_logits(models, batches, len(data), "evaluating", settings.precision)
     scores = [score(rows, seen.labels, classifier.names) for rows in seen.rows]
-    right = [is_correct(rows, seen.labels) for rows in seen.rows]
-    both = len(models) > 1
-    found = SetScores(
-        scores=scores[0],
-        zero_shot=scores[1] if both else None,
-        verdict=decide(right[1], right[0]) if both else None,
-    )
+    mistakes = mistakes_of(seen.rows[0], seen.labels, seen.indices, data)
+    found = SetScores(scores=scores[0], mistakes=mistakes)
+    if len(models) > 1:
+        adapted, zero_shot = (is_correct(rows, seen.labels) for rows in seen.rows)
+        verdict = decide(zero_shot, adapted, seen.labels, classifier.names)
+        run = Path(settings.classifier)
+        verdict = with_way_to_keep(verdict, settings_of(run), run)
+        found = replace(found, zero_shot=scores[1], verdict=verdict)
     return found, seen.indices.tolist()
+
+
+def mistakes_of(
+    logits: Tensor, labels: Tensor, indices: Tensor, data: LabelledImages
+) -> list[Mistake]:
+    """Some images that a model was surest of and wrong about.
+
+    logits: (n, classes); labels, indices: (n,), of the images of `data` that could be read.
+    """
+    names = data.classes.names
+    return [
+        Mistake(
+            path=str(data.paths[int(indices[place])]),
+            true=names[int(labels[place])],
+            predicted=names[said],
+            confidence=sure,
+        )
+        for place, said, sure in surest_mistakes(logits, labels, MISTAKES, MISTAKES_PER_CLASS)
+    ]
 
 
 def not_measured(data: LabelledImages, read: Sequence[int]) -> list[str]:
@@ -116,7 +145,12 @@ def not_measured(data: LabelledImages, read: Sequence[int]) -> list[str]:
 
 def original(run: Path, classes: ClassNames, device: str) -> Classifier:
     """The model that a name-only transfer started from, with its zero-shot head."""
-    settings = TransferSettings.from_dict(read_json(run / SETTINGS))
+    settings = settings_of(run)
     clip = load_clip(settings.model, settings.pretrained, device, settings.seed)
     prompts = read_typed(run / "prompts.json", list[list[str]])
     return Classifier(clip, text_head(clip, prompts), classes).eval()
+
+
+def settings_of(run: Path) -> TransferSettings:
+    """Of a name-only transfer in its folder."""
+    return TransferSettings.from_dict(read_json(run / SETTINGS))

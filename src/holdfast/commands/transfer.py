@@ -96,6 +96,7 @@ def transfer(settings: TransferSettings) -> Classifier | RunCost:
                 alpha=alpha_result(choice, measured.by_alpha),
                 scores={name: measured.by_alpha[alpha] for name, alpha in models.items()},
                 verdict=measured.verdict,
+                mistakes=measured.mistakes,
                 diagnostics=measured.diagnostics,
                 notes=[*plan.notes, *measured.notes, *([note] if note else [])],
                 costs=Costs(

@@ -50,6 +50,13 @@ class TransferPlan:
         return next(iter(self.composition.of(WeightEnsemble)), None)
 
     @property
+    def default_alpha(self) -> float | str | None:
+        """The ensemble's weight if nothing is said about it; None if the method has none."""
+        own = type(self.settings.method)().anchors(Family.TRANSFER)
+        usual = [*(type(each)() for each in self.settings.anchors), *own]
+        return next((each.alpha for each in usual if isinstance(each, WeightEnsemble)), None)
+
+    @property
     def holds_out(self) -> bool:
         """Whether alpha is chosen with images that are held out."""
         return self.ensemble is not None and self.ensemble.alpha == "auto"

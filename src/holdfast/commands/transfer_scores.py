@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from holdfast.anchors.weight_ensemble import SWEEP, AlphaChoice, Merge
-from holdfast.commands.evaluate import not_measured
+from holdfast.commands.evaluate import mistakes_of, not_measured
+from holdfast.commands.transfer_keep import with_way_to_keep
 from holdfast.commands.transfer_prepare import TransferPlan, evenly_spaced
 from holdfast.data.batches import Batch
 from holdfast.data.folders import LabelledImages
 from holdfast.evaluation import CHUNK_BYTES, forward, sweep
 from holdfast.feature_metrics import domain_gap, feature_diversity
-from holdfast.metrics import decide, is_correct, score
+from holdfast.metrics import is_correct, score
 from holdfast.models.classifier import Classifier
-from holdfast.results import AlphaPoint, AlphaResult, Diagnostics, Scores, Verdict
+from holdfast.results import AlphaPoint, AlphaResult, Diagnostics, Mistake, Scores, Verdict
+from holdfast.verdicts import decide
 
 SAMPLES_PER_CLASS = 4
 DIAGNOSED = 1000  # images of a kind that diagnostics look at
@@ -28,6 +30,7 @@ class Measured:
 
     by_alpha: Mapping[float, Scores] = field(default_factory=dict)
     verdict: Verdict | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
     diagnostics: Diagnostics | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -70,9 +73,12 @@ def measure(
     notes = not_measured(real, indices.tolist())
     if set(real.paths) & set(generated.paths):
         notes.append("Some images were trained on and measured on: the scores are too high.")
+    before, after = (is_correct(logits[each], labels) for each in (0.0, alpha))
+    found = decide(before, after, labels, classifier.names)
     return Measured(
         {each: score(rows, labels, classifier.names) for each, rows in logits.items()},
-        decide(is_correct(logits[0.0], labels), is_correct(logits[alpha], labels)),
+        with_way_to_keep(found, plan.settings, plan.settings.out),
+        mistakes_of(logits[alpha], labels, indices, real),
         diagnose(classifier, merge, plan.models(alpha), real, generated, plan),
         notes,
     )

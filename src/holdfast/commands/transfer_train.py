@@ -159,9 +159,12 @@ def choose(
 ) -> AlphaChoice:
     """The alpha that the user set, or the one that held-out generated images speak for."""
     if plan.ensemble is None:
-        return AlphaChoice(1.0, "fixed", "the method has no weight ensemble")
+        return AlphaChoice(1.0, "none", "the method has no weight ensemble")
     if held_out is None:
-        return AlphaChoice(float(plan.ensemble.alpha), "fixed", "as the settings say")
+        alpha = float(plan.ensemble.alpha)
+        if alpha == plan.default_alpha:
+            return AlphaChoice(alpha, "default", "the default")
+        return AlphaChoice(alpha, "user", "set by the user")
     batches = plan.in_order(held_out, classifier.tower)
     logits, labels, _ = sweep(
         classifier,

@@ -13,8 +13,9 @@ from holdfast.report import formats
 from holdfast.report.added import AddPage
 from holdfast.report.continual import ContinualPage
 from holdfast.report.distill import DistillPage
+from holdfast.report.evaluation import EvaluationPage
 from holdfast.report.page import ReportPage
-from holdfast.report.transfer import EvaluationPage, TransferPage
+from holdfast.report.transfer import TransferPage
 from holdfast.results import (
     AddResult,
     ContinualResult,

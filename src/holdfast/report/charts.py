@@ -59,13 +59,14 @@ ROOM_FOR_NAMES = 34  # letters of all ticks together
 
 @dataclass(frozen=True)
 class Series:
-    """A line: x and y of one length; a name for the label at its end, or none."""
+    """A line: x and y of one length; a name for the legend, or none; dots: where it has few x."""
 
     x: Sequence[float]
     y: Sequence[float]
     name: str = ""
     colour: str = ENSEMBLE
     dashed: bool = False
+    dots: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def line_chart(
     y_label: str,
     *,
     percent: bool = False,
+    percent_x: bool = False,
     mark: Mark | None = None,
     band: Band | None = None,
     ends: tuple[str, str] | None = None,
@@ -102,10 +104,10 @@ def line_chart(
 ) -> Figure:
     """A chart of the series over a shared x, with a note if the vertical axis leaves zero out.
 
-    described: the text alternative. percent: shares on y shown as per cent. ends: names of the
-    first and the last x, below the axis. names: words for x = 0, 1, 2 ... instead of numbers.
-    starts: where parts of x begin, as faint lines. limits: of y, of which the caller says that
-    they leave zero out.
+    described: the text alternative. percent, percent_x: shares on y, on x shown as per cent. ends:
+    names of the first and the last x, below the axis. names: words for x = 0, 1, 2 ... instead of
+    numbers. starts: where parts of x begin, as faint lines. limits: of y, of which the caller says
+    whether they leave zero out.
     """
     # Not needed before a chart is drawn.
     import matplotlib
@@ -137,6 +139,8 @@ def line_chart(
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.yaxis.set_major_locator(MaxNLocator(5))
+        if percent_x:
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
         if percent:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:g} %"))
         else:
@@ -175,8 +179,8 @@ def _draw_series(axes: Axes, series: Series) -> None:
         series.y,
         color=series.colour,
         linestyle=(0, (4, 2.5)) if series.dashed else "-",
-        linewidth=1.8,
-        marker="o" if len(series.x) <= 25 else None,
+        linewidth=1.8 if series.dots else 1,
+        marker="o" if series.dots and len(series.x) <= 25 else None,
         markersize=3,
         label=series.name,
     )

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
+from holdfast.report import charts
 from holdfast.report.blocks import (
     Block,
+    Card,
+    Cards,
     Cell,
     Column,
+    Details,
+    Figures,
     Heading,
     HeatCell,
     HeatMap,
@@ -16,14 +23,22 @@ from holdfast.report.blocks import (
     Row,
     Section,
     Table,
+    Thumbnail,
 )
+from holdfast.report.charts import Series, line_chart
 from holdfast.report.formats import number, percent
-from holdfast.report.page import change_blocks, gains, interval_of, set_well
-from holdfast.results import Scores, Verdict
+from holdfast.report.page import ReportPage, change_blocks, gains, interval_of, set_well
+from holdfast.results import Mistake, Scores, Verdict
 
 ZERO_SHOT = "zero-shot"
 HEAT_MAP_CLASSES = 20
 CONFUSED_PAIRS = 10
+FEWEST_IN_BIN = 5  # images of a group of the reliability diagram
+NOT_COMPARED = Hero(
+    "open",
+    "Measured, not compared",
+    "The scores below come from real images, but only one model was scored on them.",
+)
 EXPLAINED = (
     "Mean per class gives every class the same weight, however many images it has. Calibration "
     "error is how far the model's confidence lies from its accuracy, in 15 bins of confidence. "
@@ -37,8 +52,27 @@ def score_sections(scores: Mapping[str, Scores]) -> list[Section]:
     return [
         Section("scores", "Scores on real images", _table(scores), "Scores"),
         Section("classes", "Class by class", _classes(scores)),
+        Section("calibration", "How sure it is", _calibration(scores)),
         Section("confusion", "What it confuses", _confusion(scores)),
     ]
+
+
+def mistake_section(page: ReportPage[Any], mistakes: Sequence[Mistake]) -> Section:
+    """Pictures that a model was surest of and wrong about."""
+    cards = mistake_cards(page, mistakes)
+    return Section("mistakes", "Where it was surest and wrong", cards, "Mistakes")
+
+
+def mistake_cards(page: ReportPage[Any], mistakes: Sequence[Mistake]) -> list[Block]:
+    """Pictures of mistakes, a card for each true class."""
+    by_class: dict[str, list[Thumbnail]] = {}
+    for one in mistakes:
+        for image in page.pictures([one.path], f"{one.true}, taken for {one.predicted}"):
+            caption = f"{one.predicted}, {percent(one.confidence)} sure"
+            by_class.setdefault(one.true, []).append(replace(image, caption=caption))
+    cards = [Card(name, [("taken for", images)]) for name, images in by_class.items()]
+    lead = "Look at them: some may have a wrong label. They are stored in this file."
+    return [Paragraph(lead, "lead"), Cards(cards)] if cards else []
 
 
 def verdict_hero(found: Verdict) -> Hero:
@@ -50,7 +84,7 @@ def verdict_hero(found: Verdict) -> Hero:
         "Use the adapted model" if use else "Keep the zero-shot model",
         set_well(text or advice) + ".",
         interval_of(found, "zero-shot better", "adapted better"),
-        [gains(found, "adapted model", "zero-shot model")],
+        [gains(found, "adapted model", "zero-shot model"), *map(set_well, found.details)],
     )
 
 
@@ -96,6 +130,48 @@ def _classes(scores: Mapping[str, Scores]) -> list[Block]:
     )
     columns = (after.classes, before.per_class, after.per_class, after.count)
     return change_blocks(zip(*columns, strict=True), ZERO_SHOT, name, lead)
+
+
+def _calibration(scores: Mapping[str, Scores]) -> list[Block]:
+    """A reliability diagram: how often a model is right against how sure it was."""
+    some = list(dict.fromkeys([ZERO_SHOT, *scores]))
+    kept = {name: scores[name] for name in (some[0], some[-1]) if name in scores}
+    lines = []
+    for place, (name, found) in enumerate(kept.items()):
+        known = [(sure, right) for n, sure, right in found.reliability if n >= FEWEST_IN_BIN]
+        if len(known) > 1:
+            x, y = zip(*known, strict=True)
+            colour = charts.ENSEMBLE if place == len(kept) - 1 else charts.TUNED
+            lines.append(Series(x, y, name, colour, place < len(kept) - 1))
+    if not lines:
+        return []
+    chart = line_chart(
+        "How often it is right when it is that sure",
+        [*lines, Series([0, 1], [0, 1], "as sure as right", charts.MUTED, True, False)],
+        "Share of images named right against the model's confidence in what it says: "
+        + "; ".join(
+            f"{line.name} {percent(line.y[0])} at {percent(line.x[0])} to {percent(line.y[-1])} "
+            f"at {percent(line.x[-1])}"
+            for line in lines
+        ),
+        "confidence",
+        "right",
+        percent=True,
+        percent_x=True,
+        limits=(0.0, 1.02),
+    )
+    lead = (
+        "Images in 15 groups by the model's confidence, the probability it gives to what it says. "
+        "On the thin line it is as sure as it is right; below it, too sure. Groups of fewer than "
+        f"{FEWEST_IN_BIN} images are left out."
+    )
+    rows = [
+        Row(percent(sure), [percent(right), f"{images:,}"])
+        for images, sure, right in list(kept.values())[-1].reliability
+    ]
+    columns = [Column("Confidence, mean"), Column("Right"), Column("Images")]
+    table = Table(f"Groups of the {list(kept)[-1]}", columns, rows, style="narrow")
+    return [Paragraph(lead, "lead"), Figures([chart]), Details("The numbers", [table])]
 
 
 def _confusion(scores: Mapping[str, Scores]) -> list[Block]:

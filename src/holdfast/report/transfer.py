@@ -1,4 +1,4 @@
-"""The page of name-only transfer, and that of an evaluation."""
+"""The page of name-only transfer."""
 
 from __future__ import annotations
 
@@ -30,20 +30,24 @@ from holdfast.report.page import (
     counted,
     finite_columns,
     method_in_words,
-    set_well,
     training_figures,
     unreadable_files,
 )
-from holdfast.report.scores import ZERO_SHOT, score_sections, verdict_hero
-from holdfast.results import Evaluation, TransferResult
+from holdfast.report.scores import (
+    NOT_COMPARED,
+    mistake_section,
+    score_sections,
+    verdict_hero,
+)
+from holdfast.results import AlphaSource, TransferResult
 
 SAMPLE_CLASSES = 24
 SAMPLES_EACH = 6
-NOT_COMPARED = Hero(
-    "open",
-    "Measured, not compared",
-    "The scores below come from real images, but only one model was scored on them.",
-)
+ALPHA_SOURCES: dict[AlphaSource, str] = {
+    "default": "the method's default",
+    "user": "set by the user",
+    "auto": "chosen without any real image",
+}
 NOT_MEASURED = Hero(
     "open",
     "Not measured on real images",
@@ -73,7 +77,7 @@ class TransferPage(ReportPage[TransferResult]):
 
     def body(self) -> list[Section]:
         result = self.result
-        scores, classes, confusion = score_sections(result.scores)
+        scores, classes, *mistakes = score_sections(result.scores)
         kinds = [kind for kind, paths in result.samples.items() if any(paths.values())]
         training = training_figures(result.training)
         return [
@@ -81,7 +85,8 @@ class TransferPage(ReportPage[TransferResult]):
             Section("samples", f"Images: {' and '.join(kinds)}", self.samples(kinds), "Images"),
             Section("alpha", "How much of the new model", self.alpha()),
             classes,
-            confusion,
+            *mistakes,
+            mistake_section(self, result.mistakes),
             Section("training", "Training", [Figures(training)] if training else []),
             Section("diagnostics", "Real against generated", self.diagnostics()),
             Section("accounting", "Images and costs", self.accounting()),
@@ -115,13 +120,14 @@ class TransferPage(ReportPage[TransferResult]):
     def alpha(self) -> list[Block]:
         """The weight of the new model, curves over it, and the numbers behind them."""
         found = self.result.alpha
-        how = "chosen without any real image" if found.how == "auto" else "as set"
-        lead = (
-            "The final weights are a mixture: a share α of the fine-tuned model, and the rest of "
-            f"the original one. Here α = {found.chosen:g}, {how}."
-        )
+        lead = "The method has no mixture with the original model: the fine-tuned weights count."
+        if found.how != "none":
+            lead = (
+                "The final weights are a mixture: a share α of the fine-tuned model, and the rest "
+                f"of the original one. Here α = {found.chosen:g}, {ALPHA_SOURCES[found.how]}."
+            )
         blocks: list[Block] = [Paragraph(lead, "lead")]
-        if found.why:
+        if found.how == "auto" and found.why:
             blocks.append(Paragraph(found.why))
         sweep = sorted(found.sweep, key=lambda point: point.alpha)
         right = [
@@ -249,41 +255,3 @@ class TransferPage(ReportPage[TransferResult]):
             *cost_tiles(self.result.costs),
         ]
         return [Tiles(tiles), *unreadable_files(images.unreadable)]
-
-
-class EvaluationPage(ReportPage[Evaluation]):
-    """A classifier on real images."""
-
-    def facts(self) -> list[str]:
-        scores = self.result.scores
-        return [counted(len(scores.classes), "class", "classes"), counted(scores.n, "image")]
-
-    def hero(self) -> Hero:
-        return NOT_COMPARED if self.result.verdict is None else verdict_hero(self.result.verdict)
-
-    def body(self) -> list[Section]:
-        before = self.result.zero_shot
-        scores = {} if before is None else {ZERO_SHOT: before}
-        sections = score_sections(scores | {"classifier": self.result.scores})
-        return [*sections, Section("further", "On other images", self.further(), "Other images")]
-
-    def further(self) -> list[Block]:
-        """A row for each of the other folders."""
-        rows = []
-        for name, found in self.result.further.items():
-            before, verdict = found.zero_shot, found.verdict
-            cells = [
-                f"{found.scores.n:,}",
-                percent(found.scores.top1),
-                percent(found.scores.mean_per_class),
-                percent(found.scores.ece),
-                percent(before.top1) if before else "–",
-                set_well(verdict.text) if verdict else "–",
-            ]
-            rows.append(Row(name, cells))
-        columns = [
-            *(Column(each) for each in ("Folder", "Images", "Right", "Mean per class")),
-            *(Column(each) for each in ("Calibration error", "Zero-shot, right")),
-            Column("Verdict", "words"),
-        ]
-        return [Table("Scores on other folders", columns, rows)] if rows else []

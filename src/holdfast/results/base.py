@@ -15,6 +15,8 @@ class Scores:
     per_class: accuracy of each class, in the order of `classes`; None where it has no images.
     count: images of each class.
     ece: expected calibration error, 15 equal bins of confidence (Guo et al. 2017, eq. 3).
+    reliability: those bins, lowest confidence first, without empty ones, as (images, mean
+        confidence, share that is right).
     nll: mean negative log-likelihood of the label, in nats.
     confusion: the cells that are not zero, as (true class, predicted class, images). A list of
         cells, because a thousand classes would otherwise write a million numbers.
@@ -29,6 +31,17 @@ class Scores:
     per_class: tuple[float | None, ...]
     count: tuple[int, ...]
     confusion: tuple[tuple[int, int, int], ...]
+    reliability: tuple[tuple[int, float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An image that a model took for another class, and how sure it was: in [0, 1]."""
+
+    path: str
+    true: str
+    predicted: str
+    confidence: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +68,12 @@ class Verdict(Comparison):
 
     decision: `use` the adapted model, or `keep` the zero-shot one.
     text: the decision in words, with the difference and its interval in points (hundredths).
+    details: sentences on what to know before it is followed.
     """
 
     decision: Literal["use", "keep"]
     text: str
+    details: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,14 @@ from typing import Literal
 from holdfast.results.base import (
     Costs,
     MethodResult,
+    Mistake,
     Result,
     Scores,
     TrainingStep,
     Verdict,
 )
+
+AlphaSource = Literal["default", "user", "auto", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +54,13 @@ class AlphaPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class AlphaResult:
-    """The weight of the new model in the ensemble, how it was chosen, why, and the curve."""
+    """The weight of the new model in the ensemble, where it comes from, why, and the curve.
+
+    how: the method's `default`, set by the `user`, chosen (`auto`), or `none` without an ensemble.
+    """
 
     chosen: float
-    how: Literal["fixed", "auto"]
+    how: AlphaSource
     why: str
     sweep: list[AlphaPoint]
 
@@ -69,7 +75,10 @@ class Diagnostics:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferResult(MethodResult):
-    """Name-only transfer. samples: paths by kind and class; scores: by model, on real images."""
+    """Name-only transfer. samples: paths by kind and class; scores: by model, on real images.
+
+    mistakes: some of the chosen model's, those of which it was surest.
+    """
 
     kind = "transfer"
     classes: list[str]
@@ -83,15 +92,20 @@ class TransferResult(MethodResult):
     scores: dict[str, Scores] = field(default_factory=dict)
     verdict: Verdict | None = None
     diagnostics: Diagnostics | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetScores:
-    """A classifier on one folder of images; of a run also its zero-shot model, and the verdict."""
+    """A classifier on one folder of images; of a run also its zero-shot model, and the verdict.
+
+    mistakes: some, those of which the classifier was surest.
+    """
 
     scores: Scores
     zero_shot: Scores | None = None
     verdict: Verdict | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,4 +116,5 @@ class Evaluation(Result):
     scores: Scores
     zero_shot: Scores | None = None
     verdict: Verdict | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
     further: dict[str, SetScores] = field(default_factory=dict)
