@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast import runs, seen
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import LOCK, TEMPORARY
 from holdfast.results import (
@@ -24,6 +25,7 @@ from holdfast.results import (
     read_result,
 )
 from holdfast.runs import Run, command_line, made_nothing, peak_memory, result_header
+from holdfast.seen import SEEN, Seen
 from holdfast.settings.base import Settings, setting
 
 
@@ -127,6 +129,18 @@ def test_a_run_that_made_nothing_yet_takes_other_settings_and_inputs(tmp_path):
     opened(tmp_path, Some(seed=2), preliminary=["plan.json"])
     with pytest.raises(UsageError, match="other settings"):
         opened(tmp_path, Some(seed=3))
+
+
+def test_a_run_remembers_the_files_it_was_made_from(tmp_path, monkeypatch):
+    (tmp_path / "image").write_bytes(b"x")
+    with Run.open(tmp_path / "run", Some(), "some") as run:
+        digest = SEEN.digest(tmp_path / "image")
+        run.check_inputs({"images": digest})
+    again = Seen()
+    monkeypatch.setattr(runs, "SEEN", again)
+    monkeypatch.setattr(seen, "open_file", lambda _: pytest.fail("read again"))
+    with Run.open(tmp_path / "run", Some(), "some"):
+        assert again.digest(tmp_path / "image") == digest
 
 
 def test_only_the_same_inputs_go_on(tmp_path):

@@ -47,6 +47,8 @@ def _members(archive: Path, size: int, changed: int) -> dict[str, tuple[int, int
 def place_of(path: Path) -> tuple[Path, str] | None:
     """(archive, name in it) of a `path` through a tar file; None for any other path."""
     text = str(path)
+    if f"{ARCHIVE}{os.sep}" not in text:  # this is asked of every image
+        return None
     end = text.find(f"{ARCHIVE}{os.sep}")
     while end >= 0:
         archive = Path(text[: end + len(ARCHIVE)])

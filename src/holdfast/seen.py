@@ -57,7 +57,7 @@ class Seen:
         self.problem(path, lambda _: problem)
 
     def _remembered(self, path: Path, place: int, find: Callable[[], str]) -> str:
-        key, state = str(path.absolute()), state_of(path)
+        key, state = str(path if path.is_absolute() else path.absolute()), state_of(path)
         known = self._known.get(key)
         if known is None or known[:2] != state:
             known = (*state, None, None)

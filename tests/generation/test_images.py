@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from holdfast.data.folders import scan
+from holdfast import seen
+from holdfast.data import folders
+from holdfast.data.folders import fingerprint, scan
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import LOCK, derive_seed, read_json, read_lines, write_json
-from holdfast.generation import generate_images, pipeline
+from holdfast.generation import generate_images, images, manifest, pipeline
 from holdfast.generation.manifest import SETTINGS
 from holdfast.generation.sources import folder_hash
 from holdfast.names import from_names
@@ -49,6 +51,32 @@ def test_every_image_is_recorded(whole, diffusion):
         assert image.size == (record.width, record.height) == (32, 32)
     assert len({record.sha256 for record in whole.records}) == 12
     assert [path.name for path in whole.folder.rglob(".*")] == [LOCK]
+
+
+def test_a_second_start_reads_no_image_that_is_unchanged(whole, diffusion, monkeypatch):
+    """As another process would: what is known is in the folder alone."""
+    opened = []
+
+    def watched(path):
+        opened.append(path.name)
+        return path.open("rb")
+
+    monkeypatch.setattr(seen, "open_file", watched)
+    parsed = []
+    monkeypatch.setattr(
+        manifest, "read_lines", lambda path: parsed.append(path) or read_lines(path)
+    )
+    manifest._parsed.cache_clear()
+    monkeypatch.setattr(images, "SEEN", seen.Seen())
+    monkeypatch.setattr(folders, "SEEN", images.SEEN)
+    assert hashes(draw(whole.folder, diffusion)) == hashes(whole)
+    fingerprint(scan(whole.folder))
+    assert opened == [] and parsed == [whole.folder / manifest.MANIFEST]
+    touched = whole.paths[5]
+    touched.write_bytes(touched.read_bytes())  # the same picture at another time
+    monkeypatch.setattr(images, "SEEN", seen.Seen())
+    assert hashes(draw(whole.folder, diffusion)) == hashes(whole)
+    assert opened == [touched.name]
 
 
 def test_scan_reads_what_was_generated(whole):

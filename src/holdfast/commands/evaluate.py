@@ -14,7 +14,7 @@ from holdfast.commands.transfer_keep import with_way_to_keep
 from holdfast.data.batches import sequential_batches
 from holdfast.data.folders import LabelledImages, scan_split, without_images
 from holdfast.data.layouts import TO_MEASURE, Choice
-from holdfast.data.readable import unreadable_places
+from holdfast.data.readable import problem_of
 from holdfast.errors import UsageError
 from holdfast.evaluation import classifier_logits
 from holdfast.files import read_json, read_typed
@@ -133,11 +133,8 @@ def not_measured(data: LabelledImages, read: Sequence[int]) -> list[str]:
     """
     known = set(read)
     broken = [path for place, path in enumerate(data.paths) if place not in known]
-    reasons = unreadable_places(broken)  # known from reading them just before
-    notes = [
-        f"{path} could not be read and was skipped: {reasons.get(place, 'it changed meanwhile')}."
-        for place, path in enumerate(broken)
-    ]
+    # Known from reading them just before.
+    notes = [f"{path} could not be read and was skipped: {problem_of(path)}." for path in broken]
     if missing := without_images(data):
         notes.append(f"Not measured, for want of real images: {', '.join(missing)}.")
     return notes

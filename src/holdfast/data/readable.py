@@ -56,8 +56,8 @@ def readable(data: LabelledImages) -> LabelledImages:
     return replace(kept, unreadable=(*data.unreadable, *reasons))
 
 
-def unreadable_places(paths: Sequence[Path]) -> dict[int, str]:
-    """{position: reason} of the images among `paths` that cannot be read."""
+def problem_of(path: Path) -> str:
+    """Why the image at `path` cannot be read, "" if it can; it is decoded unless that is known."""
 
     def find(path: Path) -> str:
         try:
@@ -66,9 +66,14 @@ def unreadable_places(paths: Sequence[Path]) -> dict[int, str]:
             return error.reason
         return ""
 
+    return SEEN.problem(path, find)
+
+
+def unreadable_places(paths: Sequence[Path]) -> dict[int, str]:
+    """{position: reason} of the images among `paths` that cannot be read."""
     with progress("checking images", len(paths)) as advance, ThreadPoolExecutor() as pool:
         broken = {}
-        for place, problem in enumerate(pool.map(lambda p: SEEN.problem(p, find), paths)):
+        for place, problem in enumerate(pool.map(problem_of, paths)):
             if problem:
                 broken[place] = problem
             advance(1)

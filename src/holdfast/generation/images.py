@@ -200,15 +200,21 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
     )
 
 
+def _unchanged(path: Path, digest: str) -> bool:
+    try:
+        return SEEN.digest(path) == digest
+    except OSError:
+        return False
+
+
 def _verified(out: Path, classes: ClassNames) -> set[Place]:
     """Places of recorded images whose file is unchanged; the manifest is left with these alone."""
     labels = {class_id: label for label, class_id in enumerate(classes.ids)}
     whole: dict[Place, GeneratedImage] = {}
     for record in read_records(out):
-        path = out / record.file
-        known = record.class_id in labels
-        if known and path.is_file() and SEEN.digest(path) == record.sha256:
-            whole[labels[record.class_id], record.index] = record
+        label = labels.get(record.class_id)
+        if label is not None and _unchanged(out / record.file, record.sha256):
+            whole[label, record.index] = record
     lines = (json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in whole.values())
     text = "".join(lines)
     manifest = out / MANIFEST
