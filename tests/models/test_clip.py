@@ -38,6 +38,17 @@ def test_the_sentence_on_missing_weights_is_all_that_is_printed():
     )
 
 
+def test_a_folder_in_the_place_of_a_name_is_told_from_one_that_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UsageError, match="There is no folder 'animals', and open_clip knows no model"
+    ):
+        load_clip("animals", "openai")
+    (tmp_path / "animals").mkdir()
+    with pytest.raises(UsageError, match="animals is a folder; write local-dir:animals"):
+        load_clip("animals", "openai")
+
+
 @pytest.mark.parametrize("name", ["runs/animals", "./animals", "/nowhere/animals"])
 def test_the_path_of_a_folder_is_no_model_of_open_clip(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -157,13 +157,13 @@ def test_a_saved_student_comes_back_and_loads_in_plain_timm(tmp_path, name, kind
 
 
 def test_unknown_students_get_near_matches(tmp_path):
-    with pytest.raises(UsageError, match=r"no model 'reznet18' \(did you mean resnet18"):
+    with pytest.raises(UsageError, match=r"no model of that name \(did you mean resnet18"):
         load_student("reznet18", 8)
     with pytest.raises(UsageError, match=r"no pre-trained weights 'a9': it has a1_in1k"):
         load_student("resnet18.a9", 8)
     with pytest.raises(UsageError, match="--student_weights random"):
         load_student("cspresnet50d", 8)
-    with pytest.raises(UsageError, match="did you mean local-dir:"):
+    with pytest.raises(UsageError, match="is a folder; write local-dir:"):
         load_student(str(tmp_path), 8)
     with pytest.raises(UsageError, match=r"did you mean hf-hub:owner/name\?"):
         load_student("owner/name", 8)

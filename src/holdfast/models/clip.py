@@ -263,12 +263,12 @@ def check_architecture(name: str, pretrained: str, random: bool) -> dict[str, An
     import open_clip
 
     if open_clip.get_model_config(name) is None:
-        hint = did_you_mean(name, open_clip.list_models())
         if Path(name).is_dir():
-            hint = f" (did you mean local-dir:{name}?)"
+            raise UsageError(f"{name} is a folder; write local-dir:{name} for open_clip's.")
+        hint = did_you_mean(name, open_clip.list_models())
         raise UsageError(
-            f"open_clip knows no model {name!r}{hint}; give one of its names, local-dir:FOLDER, "
-            "hf-hub:ID or pocket."
+            f"There is no folder {name!r}, and open_clip knows no model of that name{hint}; give "
+            "one of its names, local-dir:FOLDER, hf-hub:ID or pocket."
         )
     if random or Path(pretrained).is_file():
         return {}

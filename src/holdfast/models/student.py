@@ -175,14 +175,15 @@ def check_student(name: str, pretrained: bool) -> None:
         return
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        hint = did_you_mean(name, timm.list_models())
         if Path(name).is_dir():
-            hint = f" (did you mean local-dir:{name}?)"
-        elif name.count("/") == 1:
+            raise UsageError(f"{name} is a folder; write local-dir:{name} for timm's.")
+        hint = did_you_mean(name, timm.list_models())
+        if name.count("/") == 1:
             hint = f" (did you mean hf-hub:{name}?)"
         raise UsageError(
-            f"timm knows no model {name!r}{hint}; give one of its names, local-dir:FOLDER, "
-            "hf-hub:ID, `pocket`, or `teacher` for the teacher's own image tower."
+            f"There is no folder {name!r}, and timm knows no model of that name{hint}; give one of "
+            "its names, local-dir:FOLDER, hf-hub:ID, `pocket`, or `teacher` for the teacher's own "
+            "image tower."
         )
     known = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in known:
