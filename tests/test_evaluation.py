@@ -7,7 +7,14 @@ from torch import nn
 from holdfast.data.batches import Batch, sequential_batches
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError
-from holdfast.evaluation import chunks, classifier_logits, forward, sweep
+from holdfast.evaluation import (
+    EvalSet,
+    chunks,
+    classifier_logits,
+    embed_sets,
+    forward,
+    sweep,
+)
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import load_clip
 from holdfast.weights import interpolate
@@ -108,3 +115,30 @@ def test_classifiers_that_share_their_preprocessing(classifier):
     with torch.no_grad():
         wanted = torch.cat([model(batch.images)[1] for batch in batches])
     assert torch.equal(found.rows[0], wanted)
+
+
+@pytest.mark.parametrize("which", ["logits", "sweep", "clip"])
+def test_forward_passes_have_the_precision_that_is_asked_for(classifier, which):
+    """Else what is measured, and what a model is compared with, is not what was trained."""
+    model, data = classifier
+    seen = []
+    model.visual.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+
+    def once(precision):
+        batches = sequential_batches(data, model.tower.preprocess, 7)
+        if which == "logits":
+            return classifier_logits([model], batches, len(data), "", precision).rows[0]
+        if which == "sweep":
+            weights = model.weights()
+            found = sweep(
+                model, lambda _: weights, [0.0], batches, total=len(data), precision=precision
+            )
+            return found[0][0.0]
+        sets = [EvalSet("one", "test", data, data.classes.names, [[n] for n in data.classes.names])]
+        return embed_sets(model.tower, sets, (), 0, precision).sets[0][1]
+
+    full, half = once("fp32"), once("bf16")
+    assert set(seen[: len(seen) // 2]) == {False} and set(seen[len(seen) // 2 :]) == {True}
+    assert full.dtype == half.dtype == torch.float32
+    assert not torch.equal(full, half)
+    torch.testing.assert_close(full, half, rtol=0.1, atol=0.1)

@@ -61,7 +61,10 @@ def test_the_numbers_of_each_kind(runs):
     assert found.numbers["trained on: average"][1] == summary.in_domain.average.mean
     assert found.numbers["task-aware: last"][2] == made["stream"].task_aware.last
     name = next(iter(made["added"].before))
-    assert found.numbers[f"{name}: before"][3] == made["added"].before[name].task_aware_top1
+    assert (
+        found.numbers[f"{name}, task-aware: before"][3]
+        == made["added"].before[name].task_aware_top1
+    )
     assert all(len(values) == 5 for values in found.numbers.values())
 
 

@@ -18,6 +18,7 @@ from holdfast.data.streams import (
     training_settings,
 )
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.published import published_names
 
 
 def paint(path, seed=0):
@@ -254,3 +255,31 @@ def test_a_folder_is_opened_where_it_is(task, tmp_path):
     assert not (tmp_path / "data").exists()
     with pytest.raises(UsageError, match="has no folder train"):
         open_source(source, tmp_path / "data")
+
+
+def test_a_task_takes_the_names_of_a_list_or_of_a_file(tmp_path):
+    for folder in published_names("names:eurosat"):
+        for split in ("train", "test"):
+            place = tmp_path / "eurosat" / split / folder
+            place.mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(place / "0.png")
+    (tmp_path / "own.json").write_text(
+        json.dumps({f: f"the {n}" for f, n in published_names("names:eurosat").items()})
+    )
+    stream = tmp_path / "stream.yaml"
+    stream.write_text(
+        '- {folder: eurosat, names: "names:eurosat", templates: eurosat}\n'
+        "- {folder: eurosat, name: own, names: own.json}\n"
+    )
+    listed, own = (open_source(source, tmp_path) for source in read_stream(stream))
+    assert listed.classes.names[-1] == own.classes.names[-1].removeprefix("the ") == "lake or sea"
+    prompts = listed.training_prompts()
+    assert prompts[2] == "a centered satellite photo of brushland or shrubland."
+    assert listed.test.classes == listed.train.classes
+    stream.write_text('- {folder: eurosat, names: "names:nothing"}\n')
+    [wrong] = read_stream(stream)
+    with pytest.raises(UsageError, match="no class names 'names:nothing'"):
+        open_source(wrong, tmp_path)
+    stream.write_text('- {dataset: "pocket:flags", names: "names:eurosat"}\n')
+    with pytest.raises(UsageError, match="a data set has its own"):
+        read_stream(stream)

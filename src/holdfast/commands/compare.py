@@ -159,14 +159,23 @@ def of_stream(result: ContinualResult) -> Iterator[Measure]:
         for name, value in vars(getattr(result, kind)).items():
             if value is not None:
                 yield f"{kind.replace('_', '-')}: {name}", value, "share"
+    for name in ("average", "last"):
+        value = getattr(result.class_incremental, name)
+        if value is not None:
+            yield f"class-incremental: {name}", value, "share"
+    if result.held_out is not None:
+        for name, share in zip(
+            result.held_out.columns, result.held_out.task_aware[-1], strict=True
+        ):
+            yield f"held out, task-aware: {name}", share, "share"
     yield from of_costs(result.costs)
 
 
 def of_task(result: AddResult) -> Iterator[Measure]:
     """Of one more task."""
     for name, before in result.before.items():
-        yield f"{name}: before", before.task_aware_top1, "share"
-        yield f"{name}: after", result.after[name].task_aware_top1, "share"
+        yield f"{name}, task-aware: before", before.task_aware_top1, "share"
+        yield f"{name}, task-aware: after", result.after[name].task_aware_top1, "share"
     yield from of_costs(result.step.costs)
 
 

@@ -78,6 +78,7 @@ def prepare(settings: ContinualAddSettings) -> Prepared:
     SEEN.recall(settings.out)
     name = settings.name or task_name(settings.task)
     source = TaskSource(name, settings.task, settings.templates, settings.per_class)
+    source = replace(source, names=settings.names)
     source = source.read_as(settings, settings.classes)
     builtin.check_place(source.place)
     if source.per_class is not None and not source.is_dataset:
@@ -120,7 +121,11 @@ def prepare(settings: ContinualAddSettings) -> Prepared:
 
 def resolved(settings: ContinualAddSettings) -> ContinualAddSettings:
     """The settings as they hold anywhere: paths absolute."""
-    return replace(with_absolute_paths(settings), task=absolute_task(settings.task))
+    return replace(
+        with_absolute_paths(settings),
+        task=absolute_task(settings.task),
+        names=absolute_file(settings.names),
+    )
 
 
 def with_absolute_paths(settings: AnyContinual) -> AnyContinual:

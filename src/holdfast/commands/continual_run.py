@@ -174,6 +174,7 @@ def add_settings(
         per_class=source.per_class,
         classes=list(source.choice.classes),
         class_names=settings.class_names,
+        names=source.names,
         links=settings.links,
         max_drop=settings.max_drop,
         # Without a gate they are measured beside the stream, and may change.

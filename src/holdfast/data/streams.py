@@ -6,6 +6,7 @@ A stream file, YAML or JSON, is a list of tasks, or a mapping with that list und
     - folder: data/aircraft
       templates: aircraft                # the first one trains, all of them evaluate
       learning_rate: 5e-5                # any training setting, for this task alone
+    - {folder: data/eurosat, names: "names:eurosat"}   # class names of a list, or of a file
 
 A task's folder holds `train` and, if it has them, `val` and `test`; or it is the training split
 itself. A split holds images in any layout with labels (`holdfast.data.layouts`), or with captions.
@@ -27,6 +28,7 @@ from holdfast.data.readable import readable
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
 from holdfast.names import ClassNames
 from holdfast.prompts import expand_templates
+from holdfast.published import LIST_PREFIX
 from holdfast.settings import ContinualTrainSettings
 from holdfast.settings.convert import convert
 from holdfast.yaml_files import read_yaml
@@ -42,6 +44,8 @@ class TaskSource:
     templates: sentences with one `{}`, or the name of a list.
     per_class: images of each class and split of a data set; None is all.
     train: training settings of this task alone. choice: how its folder is read.
+    names: file of its class names, or a data set's (`names:eurosat`), whose folders are called
+        otherwise; "" is what the folders say.
     """
 
     name: str
@@ -50,6 +54,7 @@ class TaskSource:
     per_class: int | None = None
     train: dict[str, Any] = field(default_factory=dict)
     choice: Choice = field(default_factory=Choice)
+    names: str = ""
 
     def read_as(self, settings: Any, classes: Sequence[str] = ()) -> TaskSource:
         """The same, read as the settings of a command say; classes: those of this task to take."""
@@ -78,7 +83,9 @@ def open_source(source: TaskSource, root: Path, learnt: bool = True) -> Task:
     if source.is_dataset:
         folder = builtin.dataset(source.place, root, source.per_class)
         return open_task(source.name, folder, source.templates, learnt, checked=False)
-    return open_task(source.name, Path(source.place), source.templates, learnt, source.choice)
+    known = names.from_arguments([source.names]) if source.names else None
+    place = Path(source.place)
+    return open_task(source.name, place, source.templates, learnt, source.choice, classes=known)
 
 
 def find_stream(stream: Path, settings: Any = None) -> list[TaskSource]:
@@ -161,12 +168,18 @@ def _task(entry: Any, root: Path) -> TaskSource:
     if not all(isinstance(each, str) for each in sentences):
         raise UsageError(f"templates is {templates!r}; it must be a text, or a list of texts.")
     expand_templates(templates)
+    listed = convert(entry.pop("names", ""), str, "names")
+    if listed and is_dataset(place):
+        raise UsageError("names are for folders; a data set has its own.")
+    if listed and not listed.startswith(LIST_PREFIX):
+        listed = str((root / Path(listed).expanduser()).absolute())
     return TaskSource(
         name=str(name),
         place=place,
         templates=templates,
         per_class=per_class,
         choice=Choice(classes=convert(entry.pop("classes", []), list[str], "classes")),
+        names=listed,
         train=training_settings(entry),
     )
 
@@ -228,13 +241,15 @@ def open_task(
     learnt: bool = True,
     choice: Choice | None = None,
     checked: bool = True,
+    classes: ClassNames | None = None,
 ) -> Task:
     """The images of a task's folder.
 
     name: of the task. folder: as the top of this file says. templates: sentences with one `{}`, or
     the name of a list. learnt: whether the task is to be trained on; if not, another split takes
     the place of training images that do not exist. choice: how the folder is read. checked: whether
-    images that cannot be read are left out, for which each is decoded once.
+    images that cannot be read are left out, for which each is decoded once. classes: the names of
+    the folders; None is what they say themselves.
 
     Raises UsageError or HoldfastError, naming the folder, if it has no images, if the training
     split lacks a class, if two classes have one name, if a class has no image, or if there are
@@ -253,16 +268,16 @@ def open_task(
             f"{folder} has captions, which are prompts themselves; leave out templates."
         )
 
-    def images(part: Part, classes: ClassNames | None) -> LabelledImages:
-        found = scan_captions(part) if captions else scan_part(part, classes, choice)
+    def images(part: Part, known: ClassNames | None) -> LabelledImages:
+        found = scan_captions(part) if captions else scan_part(part, known, choice)
         return readable(found) if checked else found
 
-    train = images(training, None)
+    train = images(training, classes)
     if missing := without_images(train):
         raise HoldfastError(
             f"{training.folder} has no image of {', '.join(map(repr, missing[:5]))}."
         )
     rest = {s: images(part, train.classes) for s, part in parts.items() if s != "train"}
     log_layout(layout, {"train": train, **rest} if layout.kind == "splits" else {"": train})
-    known = ("{}",) if captions else tuple(expand_templates(templates))
-    return Task(name, known, train, rest.get("val"), rest.get("test"), captions)
+    sentences = ("{}",) if captions else tuple(expand_templates(templates))
+    return Task(name, sentences, train, rest.get("val"), rest.get("test"), captions)

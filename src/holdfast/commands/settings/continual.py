@@ -67,6 +67,12 @@ class ContinualAddSettings(Settings):
     name: str | None = setting(None, "What the task is called; none is its folder's name.")
     classes: AnyWords = setting(factory=list, help=CLASSES)
     class_names: FolderNames = setting("words", CLASS_NAMES)
+    names: str = setting(
+        "",
+        'File of the class names, {"folder": "name"} in JSON, or a data set\'s as the papers have '
+        "them (names:eurosat); empty takes them from the folders.",
+        place=True,
+    )
     links: Links = setting("inside", LINKS)
     templates: list[str] | str = setting(
         "a photo of a {}.",
