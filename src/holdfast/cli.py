@@ -140,7 +140,11 @@ def usage(first: str = "") -> str:
     if not first:
         lines += ["", "tables:"]
         lines += [f"  {name:32} {text}" for name, (text, _) in TABLES.items()]
-    lines += ["", "`holdfast COMMAND --help` shows the options of a command."]
+    lines += [
+        "",
+        "`holdfast COMMAND --help` shows the options of a command. With any command --json",
+    ]
+    lines += ["prints the result as JSON, and --quiet nothing but warnings and errors."]
     return "\n".join(lines)
 
 

@@ -111,6 +111,21 @@ def test_the_commands_of_a_page_run_in_its_order(page, world):
     run_all(page, world)
 
 
+def test_no_page_has_snippets_that_nothing_runs():
+    """Commands run on every page; the rest by the tests that name their pages."""
+    pages = {
+        "python": {"README.md", "use.md", "extending.md"},
+        "yaml": {"continual.md"},
+        "mermaid": {"architecture.md"},
+    }
+    for page in PAGES:
+        for language in re.findall(r"^```(\w+)$", page.read_text(), flags=re.M):
+            assert language == "sh" or page.name in pages[language]
+        for block in blocks(page, "sh"):
+            known = [line.split()[0] for line in block.replace("\\\n", " ").splitlines() if line]
+            assert set(known) <= {"holdfast", "make", "pip"}
+
+
 def test_the_stream_of_the_docs_can_be_read(world):
     [text] = blocks(ROOT / "docs" / "continual.md", "yaml")
     Path("example.yaml").write_text(text)
