@@ -32,7 +32,7 @@ from holdfast.data.domains import DomainBatches
 from holdfast.data.teacher_batches import CachedFeatures, FeatureBatches, ViewBatches, rounds
 from holdfast.data.views import Renderer, Views
 from holdfast.device import attention
-from holdfast.files import read_lines
+from holdfast.json_lines import read_lines
 from holdfast.learners import HeadLearner
 from holdfast.methods import Family, compose
 from holdfast.methods.vl2v import VL2V

@@ -16,9 +16,10 @@ SOURCE = ROOT / "src" / "holdfast"
 # Each room imports only those before it.
 FLOW = tuple(
     """
-    errors files yaml_files archives seen progress signals settings lazy device tensor_files
-    losses weights swad averaging results metrics verdicts feature_metrics stages report runs
-    published names prompts pocket builtin places generation data models task_history teachers
+    errors files json_lines sealed foreign yaml_files archives seen progress signals settings lazy
+    device tensor_files losses weights swad averaging results metrics verdicts feature_metrics
+    stages report runs published names prompts pocket builtin places generation data models
+    task_history teachers
     anchors methods evaluation learners replay train memory experiment training_run commands cli
     """.split()
 )

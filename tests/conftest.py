@@ -79,3 +79,11 @@ def pictures(tmp_path_factory):
             pixels[..., channel] += 130
             Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{n}.png")
     return root
+
+
+@pytest.fixture
+def canary(tmp_path):
+    """A file that hostile files would make if they were let."""
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists()

@@ -1,5 +1,7 @@
 import codecs
+import json
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -11,21 +13,22 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import DamagedFile, HoldfastError
 from holdfast.files import (
     LOCK,
     TEMPORARY,
-    append_lines,
     atomic_write,
+    check_room,
     derive_seed,
     locked,
     read_json,
-    read_lines,
     read_plain_text,
+    read_sealed,
     read_typed,
     remove_leftovers,
     sha256,
     write_json,
+    write_sealed,
 )
 
 
@@ -45,9 +48,89 @@ def test_nan_is_refused_before_anything_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_files_can_be_read_by_others(tmp_path):
-    write_json(tmp_path / "a.json", 1)
-    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o644
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+def test_the_umask_decides_who_may_read(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", 1)
+        (tmp_path / "plain").touch()
+        with atomic_write(tmp_path / "private") as temporary:
+            temporary.write_text("x")
+            temporary.chmod(0o600)  # as safetensors leaves it
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~umask}
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence_with_its_name(tmp_path):
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(HoldfastError, match=r"^Cannot write .*a/b\.json: File exists; make room"):
+        write_json(tmp_path / "a" / "b.json", 1)
+
+
+def test_a_file_size_limit_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, [1])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(HoldfastError, match=r"Cannot write .*a\.json: File too large"):
+            write_json(path, list(range(10_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read_json(path) == [1] and [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_room_is_looked_for_where_the_folder_will_be(tmp_path):
+    check_room(tmp_path / "not" / "there", 1, "A test")
+    with pytest.raises(HoldfastError, match=r"A test needs 1,000,000,000,000.0 MB in .*there, and"):
+        check_room(tmp_path / "not" / "there", 1e18, "A test")
+
+
+def test_sealed_json_is_what_was_written(tmp_path):
+    path = tmp_path / "a.json"
+    value = {"b": [1, 2.5, None], "a": {"é": "\udcff", "1": True}}
+    write_sealed(path, value)
+    assert read_sealed(path) == value
+    path.write_text(json.dumps(json.loads(path.read_text())))  # laid out otherwise
+    assert read_sealed(path) == value
+
+
+def test_every_flipped_byte_of_sealed_json_is_noticed(tmp_path):
+    path = tmp_path / "a.json"
+    write_sealed(path, {"seed": 10, "name": "a b", "part": {"rate": 0.5}})
+    whole = path.read_bytes()
+    for place in range(len(whole.rstrip())):
+        for bit in (1, 32):
+            flipped = bytes([whole[place] ^ bit])
+            path.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+            if flipped.isspace() and whole[place : place + 1].isspace():
+                continue
+            with pytest.raises(DamagedFile, match=r"a\.json"):
+                read_sealed(path)
+                raise AssertionError(f"bit {bit} of byte {place} of {len(whole)}")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"a": 1}', '{"sha256": 1}', "[" * 10**5])
+def test_json_without_its_checksum_is_damaged(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(DamagedFile, match=r"a\.json"):
+        read_sealed(path)
+
+
+def test_a_folder_that_was_being_replaced_comes_back(tmp_path):
+    old, half = tmp_path / f".model.old{TEMPORARY}", tmp_path / f".model.12{TEMPORARY}"
+    for folder in (old, half):
+        folder.mkdir()
+        (folder / "weights").write_text(folder.name)
+    remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "weights").read_text() == old.name
+    old.mkdir()
+    remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_kill_leaves_a_whole_file(tmp_path):
@@ -66,32 +149,6 @@ def test_a_kill_leaves_a_whole_file(tmp_path):
         assert len(set(read_json(path))) == 1
     remove_leftovers(tmp_path)
     assert not [p for p in tmp_path.iterdir() if p.name.endswith(TEMPORARY)]
-
-
-def test_a_line_cut_short_by_a_kill_is_left_out_and_the_next_are_whole(tmp_path):
-    path = tmp_path / "lines.jsonl"
-    append_lines(path, [{"a": "é"}])
-    with path.open("ab") as file:
-        file.write(b'{"a": "cut')
-    append_lines(path, [{"a": 2}, {"a": 3}])
-    assert read_lines(path) == [{"a": "é"}, {"a": 2}, {"a": 3}]
-    assert read_lines(tmp_path / "none.jsonl") == []
-
-
-def test_several_lines_are_synced_once_and_none_not_at_all(tmp_path, monkeypatch):
-    synced = []
-    monkeypatch.setattr(os, "fsync", synced.append)
-    append_lines(tmp_path / "lines.jsonl", [1, 2, 3])
-    assert len(synced) == 1
-    append_lines(tmp_path / "lines.jsonl", [])
-    append_lines(tmp_path / "none.jsonl", [])
-    assert len(synced) == 1 and not (tmp_path / "none.jsonl").exists()
-
-
-def test_no_line_is_written_if_one_of_them_cannot_be(tmp_path):
-    with pytest.raises(ValueError):
-        append_lines(tmp_path / "lines.jsonl", [1, float("nan")])
-    assert not (tmp_path / "lines.jsonl").exists()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 
 from holdfast import runs, seen
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import LOCK, TEMPORARY
+from holdfast.files import LOCK, TEMPORARY, read_sealed, write_sealed
 from holdfast.results import (
     AlphaResult,
     Costs,
@@ -26,6 +26,7 @@ from holdfast.results import (
 )
 from holdfast.runs import Run, command_line, made_nothing, peak_memory, result_header
 from holdfast.seen import SEEN, Seen
+from holdfast.settings import Optimisation
 from holdfast.settings.base import Settings, setting
 
 
@@ -65,9 +66,22 @@ def test_a_folder_holds_what_reproduces_the_run(tmp_path):
 
 def test_the_environment_is_that_of_the_first_start(tmp_path):
     opened(tmp_path)
+    (tmp_path / "made").touch()
+    write_sealed(tmp_path / "environment.json", {"python": "1.0"})
+    opened(tmp_path)
+    assert read_sealed(tmp_path / "environment.json") == {"python": "1.0"}
+
+
+def test_an_environment_that_is_gone_or_damaged_is_named(tmp_path, caplog):
+    opened(tmp_path)
+    (tmp_path / "made").touch()
     (tmp_path / "environment.json").write_text("{}")
     opened(tmp_path)
-    assert (tmp_path / "environment.json").read_text() == "{}"
+    assert "environment.json has no checksum" in caplog.text
+    (tmp_path / "environment.json").unlink()
+    opened(tmp_path)
+    assert "environment.json was gone" in caplog.text
+    assert read_sealed(tmp_path / "environment.json")["packages"]
 
 
 def test_what_differs_is_named_and_the_folder_stays_as_it_was(tmp_path):
@@ -87,8 +101,8 @@ def test_what_differs_is_named_and_the_folder_stays_as_it_was(tmp_path):
 def test_many_differences_are_cut_short(tmp_path):
     opened(tmp_path)
     (tmp_path / "made").touch()
-    settings = json.loads((tmp_path / "settings.json").read_text())
-    (tmp_path / "settings.json").write_text(json.dumps(settings | dict.fromkeys("abcde", 1)))
+    settings = read_sealed(tmp_path / "settings.json")
+    write_sealed(tmp_path / "settings.json", settings | dict.fromkeys("abcde", 1))
     with pytest.raises(UsageError, match=r"a \(1 there, None now\); .*d \(.* and more; give"):
         opened(tmp_path)
 
@@ -153,6 +167,54 @@ def test_only_the_same_inputs_go_on(tmp_path):
             run.check_inputs({"class names": "b", "training images": "c"})
 
 
+def test_a_training_that_was_not_finite_may_go_on_with_a_lower_rate(tmp_path):
+    @dataclass(frozen=True)
+    class Other(Some):
+        train: Optimisation = field(default_factory=Optimisation, metadata={"help": "A group."})
+
+    def at(rate, **others):
+        opened(tmp_path, Other(train=Optimisation(learning_rate=rate, **others)))
+
+    at(0.5)
+    (tmp_path / "made").touch()
+    with pytest.raises(UsageError, match=r"train\.learning_rate"):
+        at(0.1)
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "train.not-finite.json").touch()
+    at(0.1, precision="fp32")
+    with pytest.raises(UsageError, match=r"train\.weight_decay"):
+        at(0.1, precision="fp32", weight_decay=0.7)
+    (tmp_path / "part" / "train.not-finite.json").unlink()
+    with pytest.raises(UsageError, match=r"train\.learning_rate"):
+        at(0.5, precision="fp32")
+
+
+@pytest.mark.parametrize("made", ["train.safetensors", "a/align.checkpoint.safetensors"])
+def test_inputs_that_are_gone_or_damaged_are_named(tmp_path, made):
+    with Run.open(tmp_path, Some(), "work") as run:
+        run.check_inputs({"images": "a"})
+    path = tmp_path / "inputs.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"a"', '"b"'))
+    (tmp_path / made).parent.mkdir(exist_ok=True)
+    (tmp_path / made).touch()
+    with Run.open(tmp_path, Some(), "work") as run:
+        with pytest.raises(HoldfastError, match=r"inputs\.json is damaged or was edited"):
+            run.check_inputs({"images": "b"})
+        path.unlink()
+        with pytest.raises(HoldfastError, match=r"inputs\.json is gone"):
+            run.check_inputs({"images": "a"})
+    assert not path.exists()
+
+
+def test_a_run_that_trained_nothing_yet_takes_its_inputs_anew(tmp_path):
+    opened(tmp_path)
+    (tmp_path / "generated").mkdir()  # killed before the inputs were known
+    with Run.open(tmp_path, Some(), "work") as run:
+        run.check_inputs({"images": "a"})
+    assert (tmp_path / "inputs.json").exists()
+
+
 def test_other_places_are_left_alone(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file; give another folder"):
@@ -167,7 +229,7 @@ def test_a_file_of_settings_that_holds_none_is_one_sentence(text, tmp_path):
     opened(tmp_path)
     (tmp_path / "settings.json").write_text(text)
     (tmp_path / "made").touch()
-    with pytest.raises(UsageError, match=r"settings.json holds no settings"):
+    with pytest.raises(HoldfastError, match=r"settings.json has no checksum"):
         opened(tmp_path)
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(HoldfastError, match=r"settings.json cannot be read as JSON"):

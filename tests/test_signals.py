@@ -27,6 +27,19 @@ def test_a_signal_is_held_back_and_a_second_one_is_not(number, raised):
     assert signal.getsignal(number) is before
 
 
+def test_while_waiting_a_signal_stops_at_once_and_an_earlier_one_too():
+    with held_signals() as stop:
+        with pytest.raises(KeyboardInterrupt), stop.at_once():
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), stop.at_once():
+            raise AssertionError("it came before")
+    with held_signals() as stop:
+        with stop.at_once():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+
+
 def test_in_a_thread_nothing_is_held_back():
     found = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -14,7 +15,7 @@ from torch import nn
 from holdfast import stages, tensor_files
 from holdfast.averaging import PeriodicAverage
 from holdfast.errors import HoldfastError
-from holdfast.files import read_lines
+from holdfast.json_lines import read_lines
 from holdfast.settings import Optimisation
 from holdfast.stages import Stage
 from holdfast.train import fit
@@ -58,11 +59,13 @@ def train(
     number=None,
     broken_at=None,
     what=None,
+    batches=None,
+    spoil=None,
 ):
     """(model, stage) after a training.
 
     stop_at: the step after which it is killed; signal_at: the one in which it gets a signal;
-    broken_at: the one whose loss or gradient is not finite.
+    broken_at: the one whose loss or gradient is not finite; spoil: changes the model after step 7.
     """
     model = model or small()
     stage = Stage(folder, "train", minutes)
@@ -80,11 +83,13 @@ def train(
             raise Stopped
         if step == signal_at:
             os.kill(os.getpid(), number)
+        if step == 7 and spoil:
+            spoil(model)
 
     with suppress(Stopped):
         fit(
             model,
-            Batches(),
+            batches or Batches(),
             objective,
             RATE,
             seed=3,
@@ -280,7 +285,7 @@ def test_a_save_that_fails_leaves_a_checkpoint(tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(HoldfastError, match="No space left"):
         patch.setattr(tensor_files, "write_tensors", full)
         train(tmp_path)
-    assert stopped.previous.exists() and not stopped.checkpoint.exists()
+    assert stopped.previous.exists() and stopped.checkpoint.exists()
     model, _ = train(tmp_path)
     assert_same(model, train(tmp_path / "whole")[0])
 
@@ -321,3 +326,101 @@ def test_a_stage_can_be_removed_once_it_was_of_use(tmp_path):
     stage.remove()
     stage.remove()
     assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
+
+
+class FailingBatches(Batches):
+    """Noise whose step 5 cannot be loaded, because of `error`."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, start):
+        for step, batch in enumerate(super().__call__(start), start):
+            if step == 5:
+                raise self.error
+            yield batch
+
+
+@pytest.mark.parametrize(
+    "error", [HoldfastError("no answer"), KeyboardInterrupt(), RuntimeError("out of memory")]
+)
+def test_what_ends_a_step_loses_no_step_before(tmp_path, error):
+    whole, _ = train(tmp_path / "whole", minutes=60)
+    with pytest.raises(type(error)):
+        train(tmp_path / "run", minutes=60, batches=FailingBatches(error))
+    assert len(read_lines(tmp_path / "run" / "train.jsonl")) == 5
+    train(tmp_path / "five", stop_at=5)
+    name = "train.checkpoint.safetensors"
+    found, about = tensor_files.read_tensors(tmp_path / "run" / name)
+    five, _ = tensor_files.read_tensors(tmp_path / "five" / name)
+    assert about["step"] == 5 and all(torch.equal(found[key], five[key]) for key in five)
+    model, _ = train(tmp_path / "run", minutes=60)
+    assert_same(model, whole)
+
+
+def test_a_step_that_fails_at_once_writes_no_second_checkpoint(tmp_path):
+    train(tmp_path, stop_at=4)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
+    for _ in range(3):
+        with pytest.raises(HoldfastError, match="no answer"):
+            train(tmp_path, minutes=60, batches=FailingBatches(HoldfastError("no answer")))
+    after = {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
+    assert before.keys() == after.keys()
+    assert after["train.checkpoint-before.safetensors"] == before["train.checkpoint.safetensors"]
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    train(tmp_path, stop_at=5)
+
+    def spoil(module):
+        with torch.no_grad():
+            module[0].weight[0, 0] = torch.inf
+
+    with pytest.raises(HoldfastError, match="weights of training are no longer finite"):
+        train(tmp_path, spoil=spoil)
+    for path in tmp_path.glob("*.safetensors"):
+        tensors, _ = tensor_files.read_tensors(path)
+        assert all(bool(t.isfinite().all()) for t in tensors.values())
+    model, _ = train(tmp_path)
+    assert_same(model, train(tmp_path / "whole")[0])
+
+
+def test_a_stop_for_a_value_that_is_not_finite_is_noted_until_it_goes_on(tmp_path):
+    with pytest.raises(HoldfastError):
+        train(tmp_path, broken_at=5, what="loss", minutes=60)
+    assert (tmp_path / "train.not-finite.json").exists()
+    train(tmp_path, minutes=60)
+    assert not (tmp_path / "train.not-finite.json").exists()
+
+
+def test_too_little_room_is_said_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(HoldfastError, match=r"The training train needs 0.0 MB in .*are free"):
+        train(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_that_are_gone_are_named(tmp_path, caplog):
+    _, stage = train(tmp_path, stop_at=5)
+    stage.checkpoint.unlink()
+    stage.previous.unlink()
+    model, _ = train(tmp_path)
+    assert "The checkpoints of" in caplog.text and "train.jsonl are gone" in caplog.text
+    assert_same(model, train(tmp_path / "whole")[0])
+
+
+def test_a_new_checkpoint_is_on_disk_before_the_older_one_goes(tmp_path, monkeypatch):
+    """At each moment of a save two files, or the newest of them, can be read."""
+    _, stage = train(tmp_path, stop_at=5)
+    seen = []
+    real = os.fsync
+
+    def look(handle):
+        paths = [path for path in (stage.checkpoint, stage.previous) if path.exists()]
+        seen.append([tensor_files.read_tensors(path)[1]["step"] for path in paths])
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    train(tmp_path, stop_at=6)
+    assert seen[0] == [5, 4] and seen[-1] == [6, 5]
+    assert all(5 in found for found in seen)

@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from holdfast import task_history
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import sha256
+from holdfast.files import sha256, write_sealed
 from holdfast.models.clip import load_clip
+from holdfast.sealed import write_seal
 from holdfast.task_history import TaskHistory, TaskRecord
 from holdfast.weights import digest
 
@@ -82,8 +83,8 @@ def test_a_folder_appears_when_it_is_whole(clip, base, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(task_history, "write_json", full)
-        with pytest.raises(OSError):
+        patch.setattr(task_history, "write_sealed", full)
+        with pytest.raises(HoldfastError, match="Cannot write"):
             task_history.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
     assert not (tmp_path / "m").exists()
     task_history.save(clip, base.with_task(learnt("pets", "a", "b")), tmp_path / "m")
@@ -96,19 +97,28 @@ def test_a_registry_that_does_not_match_its_weights_is_an_error(saved):
     weights["visual.proj"] = weights["visual.proj"] + 1
     kept = (saved / task_history.WEIGHTS).read_bytes()
     save_file(weights, saved / task_history.WEIGHTS)
+    with pytest.raises(HoldfastError, match=f"{task_history.WEIGHTS} is damaged"):
+        task_history.read_history(saved)
+    write_seal(saved, [task_history.TASKS])
     with pytest.raises(HoldfastError, match=r"not those that its tasks\.json describes"):
         task_history.read_history(saved)
     (saved / task_history.WEIGHTS).unlink()
-    with pytest.raises(HoldfastError, match=r"not those that its tasks\.json describes"):
+    with pytest.raises(HoldfastError, match=f"lacks {task_history.WEIGHTS}"):
         task_history.read_history(saved)
     (saved / task_history.WEIGHTS).write_bytes(kept)
+    write_seal(saved, [task_history.TASKS])
     assert task_history.read_history(saved).tasks
 
 
 def test_a_broken_registry_is_one_sentence(saved):
-    for text in ("{", "[]", '{"base": {}, "tasks": []}', '{"base": {}, "tasks": [{"name": 1}]}'):
-        (saved / task_history.TASKS).write_text(text)
-        with pytest.raises(HoldfastError, match=r"tasks\.json (cannot be read|is no task history)"):
+    path = saved / task_history.TASKS
+    for text in ("{", "[]", '{"base": {}, "tasks": []}'):
+        path.write_text(text)
+        with pytest.raises(HoldfastError, match=r"tasks\.json (cannot be read|has no checksum)"):
+            task_history.read_history(saved)
+    for value in ({}, {"base": {}, "tasks": []}, {"base": {}, "tasks": [{"name": 1}]}):
+        write_sealed(path, value)
+        with pytest.raises(HoldfastError, match=r"tasks\.json is (no task hist|not as it should)"):
             task_history.read_history(saved)
 
 

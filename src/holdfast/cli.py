@@ -276,13 +276,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return fail(f"{place}{error.strerror or error}; mend it and run the same command again.", 1)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         options = batches(name)
-        lower = f"lower {' or '.join(options)}, or " if options else ""
-        return fail(f"The memory of the device ran out; {lower}give --device cpu.", 1)
+        lower = f"lower {' or '.join(options)}" if options else "take smaller ones"
+        other = f"{f'{lower}, or ' if options else ''}give --device cpu"
+        lower = other if type(error).__name__ == "OutOfMemoryError" else lower
+        return fail(f"The memory of the device ran out; {lower}.", 1)
     return 0
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out: torch's (not imported here), or Python's own."""
+    named = type(error).__name__ in ("OutOfMemoryError", "MemoryError")
+    return named or "can't allocate memory" in str(error)
 
 
 def fail(sentence: str, code: int) -> int:

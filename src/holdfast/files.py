@@ -6,14 +6,16 @@ import codecs
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import DamagedFile, HoldfastError
 
 TEMPORARY = ".holdfast-tmp"
+OLD = ".old"  # before TEMPORARY: a folder whose place another one is taking
 LOCK = ".holdfast.lock"  # in a folder that a process writes to
 LIMIT_BYTES = 2**28  # of a JSON file
 # How a file begins that says in what its text is written; the longer marks come first.
@@ -24,6 +26,7 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+CHECKSUM = "sha256"  # of the other values of a sealed JSON object
 T = TypeVar("T")
 
 
@@ -31,18 +34,59 @@ T = TypeVar("T")
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and takes the place of `path`.
 
-    An exception inside the block removes the temporary file and leaves `path` as it was.
+    An exception inside the block removes the temporary file and leaves `path` as it was. The mode
+    is the one that the umask gives. Raises HoldfastError that names `path` if it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as handle:
+            mode = os.fstat(handle.fileno()).st_mode & 0o7777
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
-        temporary.chmod(0o644)  # safetensors writes 0600, which a shared folder cannot read
+        temporary.chmod(mode)  # safetensors writes 0600, which a shared folder cannot read
         temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception) -> HoldfastError:
+    """The error for a file or folder `path` that could not be written, because of `error`."""
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return HoldfastError(
+        f"Cannot write {path}: {reason.rstrip('.')}; make room or choose another folder, and run "
+        "the same command again."
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in `folder` last through a power cut, where the system can do that."""
+    with suppress(OSError):  # Windows has no such thing
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def check_room(folder: Path, needed: float, what: str) -> None:
+    """Raise HoldfastError unless `needed` bytes are free where `folder` is, or will be.
+
+    what: that needs them, for the message.
+    """
+    place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise HoldfastError(
+            f"{what} needs {needed / 1e6:,.1f} MB in {folder}, and {free / 1e6:,.1f} MB are free; "
+            "make room or choose another folder, and run the same command again."
+        )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,6 +103,40 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` to `path` as `write_json` does, with a checksum for `read_sealed`.
+
+    The checksum is of the content, as the last entry, `sha256`: how the text is laid out does not
+    matter.
+    """
+    content = {name: each for name, each in value.items() if name != CHECKSUM}
+    write_json(path, content | {CHECKSUM: json_checksum(content)})
+
+
+def read_sealed(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> dict[str, Any]:
+    """The value that `write_sealed` wrote to `path`.
+
+    limit_bytes: the largest file that is read. Raises DamagedFile for a file that cannot be read,
+    or holds something else.
+    """
+    try:
+        value = read_json(path, limit_bytes=limit_bytes)
+    except HoldfastError as error:
+        raise DamagedFile(str(error)) from None
+    if not isinstance(value, dict) or CHECKSUM not in value:
+        raise DamagedFile(f"{path} has no checksum: another program or version wrote it.")
+    if value.pop(CHECKSUM) != json_checksum(value):
+        raise DamagedFile(f"{path} is damaged or was edited: its checksum is not of its content.")
+    return value
+
+
+def json_checksum(value: Any) -> str:
+    """SHA-256 of a `value` as JSON holds it, whatever the order of names in its objects."""
+    # Keys that are no text become text in JSON, and are sorted as such.
+    plain = json.loads(json.dumps(value))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
 def read_limited(path: Path, limit_bytes: int) -> bytes:
     """The bytes of the file `path`.
 
@@ -71,14 +149,16 @@ def read_limited(path: Path, limit_bytes: int) -> bytes:
     return data
 
 
-def read_json(path: Path, *, limit_bytes: int = LIMIT_BYTES) -> Any:
+def read_json(path: Path, *, limit_bytes: int = LIMIT_BYTES, strict: bool = True) -> Any:
     """The value of the JSON file `path`.
 
-    limit_bytes: the largest file that is read. Raises HoldfastError, with the reason, for a file
-    that is larger or holds no JSON; NaN and a name that stands twice in an object are none.
+    limit_bytes: the largest file that is read. strict: NaN, and a name that stands twice in an
+    object, are no JSON; other programs write them. Raises HoldfastError, with the reason, for a
+    file that is larger or holds no JSON.
     """
     try:
-        return parse_json(read_limited(path, limit_bytes))
+        data = read_limited(path, limit_bytes)
+        return parse_json(data) if strict else json.loads(data)
     except RecursionError:
         reason = "it is nested too deeply"
     except (ValueError, OSError) as error:
@@ -140,16 +220,27 @@ def refuse_constant(text: str) -> Any:
     raise ValueError(f"it holds {text}")
 
 
-def read_typed(path: Path, kind: type[T], *, limit_bytes: int = LIMIT_BYTES) -> T:
+def read_typed(
+    path: Path, kind: type[T], *, limit_bytes: int = LIMIT_BYTES, sealed: bool = False
+) -> T:
     """The value of the JSON file `path` as an object of the type `kind`, such as a dataclass.
 
-    limit_bytes: the largest file that is read. Fields that the type does not have are left out.
-    Raises HoldfastError as `read_json` does, and for a value of another type, with the name of the
-    field.
+    limit_bytes: the largest file that is read. sealed: whether `write_sealed` must have written it.
+    Fields that the type does not have are left out. Raises HoldfastError as `read_json` and
+    `read_sealed` do, and for a value of another type, with the name of the field.
+    """
+    reader = read_sealed if sealed else read_json
+    return as_type(reader(path, limit_bytes=limit_bytes), kind, path)
+
+
+def as_type(value: Any, kind: type[T], path: Path) -> T:
+    """A JSON `value` as an object of the type `kind`, such as a dataclass.
+
+    path: where it is from, for messages. Raises HoldfastError for a value of another type, with the
+    name of the field.
     """
     import msgspec  # not needed before
 
-    value = read_json(path, limit_bytes=limit_bytes)
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -158,38 +249,23 @@ def read_typed(path: Path, kind: type[T], *, limit_bytes: int = LIMIT_BYTES) -> 
         raise HoldfastError(f"{path} is not as it should be{place}: {what}.") from None
 
 
-def append_lines(path: Path, values: Iterable[Any]) -> None:
-    """Append `values` to the file `path`, a JSON line each, and sync them once.
+def append_bytes(path: Path, content: bytes, size: int) -> None:
+    """Write `content` behind the first `size` bytes of the file `path`, and sync it.
 
-    A kill may leave half a line, which `read_lines` ignores. Raises ValueError for NaN.
+    Raises HoldfastError, with those bytes alone in the file, if it cannot be written.
     """
-    lines = [json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values]
-    if not lines:
-        return
-    with path.open("ab+") as handle:
-        if handle.tell() > 0:
-            handle.seek(-1, os.SEEK_END)
-            if handle.read(1) != b"\n":
-                handle.write(b"\n")
-        handle.write("".join(lines).encode(errors="backslashreplace"))
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def read_lines(path: Path) -> list[Any]:
-    """The JSON values of the lines of the file `path`; [] if there is no such file.
-
-    Lines that are no whole JSON, as a kill may leave one, are left out.
-    """
-    if not path.exists():
-        return []
-    values = []
-    for line in path.read_bytes().splitlines():
-        try:
-            values.append(json.loads(line))
-        except ValueError:
-            continue
-    return values
+    try:
+        with path.open("ab") as handle:
+            try:
+                handle.truncate(size)
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+            except OSError:
+                os.ftruncate(handle.fileno(), size)
+                raise
+    except OSError as error:
+        raise cannot_write(path, error) from None
 
 
 @contextmanager
@@ -222,9 +298,19 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed process left below `folder`."""
-    for leftover in folder.rglob(f".*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
+    """Delete the temporary files and folders that a killed process left below `folder`.
+
+    A folder that was being replaced, and is not there yet, comes back (`holdfast.sealed`).
+    """
+    for leftover in list(folder.rglob(f".*{TEMPORARY}")):
+        name = leftover.name.removesuffix(TEMPORARY)
+        place = leftover.with_name(name[1:].removesuffix(OLD))
+        if name.endswith(OLD) and not place.exists():
+            leftover.replace(place)
+        elif leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

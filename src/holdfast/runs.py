@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shlex
@@ -15,27 +16,32 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import UsageError
+from holdfast.errors import DamagedFile, HoldfastError, UsageError
 from holdfast.files import (
     LOCK,
     TEMPORARY,
     locked,
-    read_json,
+    read_sealed,
     read_typed,
     remove_leftovers,
-    write_json,
+    write_sealed,
 )
 from holdfast.results import Environment, Result, write_result
 from holdfast.seen import NAME, SEEN
 from holdfast.settings.base import Settings, flatten, free_fields, to_jsonable
-from holdfast.stages import Stage
+from holdfast.stages import NOT_FINITE, Stage
 
 SETTINGS, INPUTS, RESULT, REPORT = "settings.json", "inputs.json", "result.json", "report.html"
-STARTED = {SETTINGS, "environment.json", NAME}  # of a run that has made nothing yet
+ENVIRONMENT = "environment.json"
+HEAD_PROMPTS = "prompts.json"  # of the head that a name-only transfer starts from
+STARTED = {SETTINGS, ENVIRONMENT, NAME}  # of a run that has made nothing yet
+MENDS = ("learning_rate", "clip_norm", "precision")  # settings, against values not finite
 PACKAGES = (
     "holdfast torch torchvision open_clip_torch timm diffusers transformers safetensors pillow "
     "numpy"
 ).split()
+
+logger = logging.getLogger(__name__)
 
 # The words that the command line was called with, for the result of the run.
 command_line: ContextVar[list[str] | None] = ContextVar("command_line", default=None)
@@ -65,6 +71,7 @@ class Run:
 
         verb: the command, as the command line calls it. free: further settings that may differ
         from those of the earlier start; bound: those that may not, although their field is free.
+        Where a value that is not finite stopped a training, what can mend that is free too.
         preliminary: files of a run that has made nothing yet, and may go on with any settings.
         keep_settings: leave the settings of the earlier start as they are written.
 
@@ -76,26 +83,38 @@ class Run:
         started = STARTED | set(preliminary)
         SEEN.recall(folder)
         allowed = (set(free_fields(settings)) | set(free)) - set(bound)
+        if folder.is_dir() and any(folder.rglob(f"*{NOT_FINITE}")):
+            known = (key for key, _ in flatten(settings.to_json()))
+            allowed |= {key for key in known if key.split(".")[-1] in MENDS}
         check_settings(folder, settings, allowed, started)  # before the lock leaves a file there
         with locked(folder):
             check_settings(folder, settings, allowed, started)
             remove_leftovers(folder)
-            if made_nothing(folder, started):
+            new = made_nothing(folder, started)
+            if new:
                 (folder / INPUTS).unlink(missing_ok=True)
             if not (keep_settings and (folder / SETTINGS).exists()):
-                write_json(folder / SETTINGS, settings.to_json())
-            if not (folder / "environment.json").exists():  # of the machine that trained
-                write_json(folder / "environment.json", to_jsonable(environment()))
+                write_sealed(folder / SETTINGS, settings.to_json())
+            keep_environment(folder / ENVIRONMENT, new)
             yield cls(folder, settings, verb)
 
     def check_inputs(self, inputs: Mapping[str, str]) -> None:
-        """Keep hashes of what the run is made from; UsageError if an earlier start had others."""
+        """Keep hashes of what the run is made from; UsageError if an earlier start had others.
+
+        Raises HoldfastError if the hashes of an earlier start are gone or damaged.
+        """
         SEEN.keep(self.folder)  # all inputs were read by now
         path = self.folder / INPUTS
         if not path.exists():
-            write_json(path, dict(inputs))
+            # They are written before any training.
+            if (self.folder / RESULT).exists() or any(self.folder.rglob("*.safetensors")):
+                raise HoldfastError(
+                    f"{path} is gone, so nobody can say what the run was made from; restore it, "
+                    "or give another --out."
+                )
+            write_sealed(path, inputs)
             return
-        earlier = read_typed(path, dict[str, str])
+        earlier = read_typed(path, dict[str, str], sealed=True)
         changed = [what for what, digest in inputs.items() if earlier.get(what) != digest]
         if changed:
             raise UsageError(
@@ -164,9 +183,7 @@ def check_settings(
     written = folder / SETTINGS
     # A run that failed before it made anything may be started again with other settings.
     if written.exists() and not made_nothing(folder, started):
-        earlier = read_json(written)
-        if not isinstance(earlier, dict):
-            raise UsageError(f"{written} holds no settings; give another folder with --out.")
+        earlier = read_sealed(written)
         old, new = dict(flatten(earlier)), dict(flatten(settings.to_json()))
         differing = [
             f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
@@ -180,6 +197,23 @@ def check_settings(
             )
     elif not written.exists() and entries(folder):
         raise UsageError(f"{folder} is not empty and holds no run; give another folder with --out.")
+
+
+def keep_environment(path: Path, new: bool) -> None:
+    """Write what a run is trained on to `path`, and leave there what an earlier start wrote.
+
+    new: whether the run has made nothing yet. Else a file that is gone or damaged is named in a
+    warning.
+    """
+    if path.exists() and not new:
+        try:
+            read_sealed(path)
+        except DamagedFile as error:
+            logger.warning("%s It is left as it is.", error)
+        return
+    if not new:
+        logger.warning("%s was gone; it now tells of this machine.", path)
+    write_sealed(path, to_jsonable(environment()))
 
 
 def environment() -> Environment:

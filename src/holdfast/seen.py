@@ -12,7 +12,7 @@ from pathlib import Path
 
 from holdfast.archives import open_file, state_of
 from holdfast.errors import HoldfastError
-from holdfast.files import read_typed, write_json
+from holdfast.files import as_type, read_sealed, write_sealed
 
 NAME = "seen.json"  # of the file in a folder of a run, or of images
 HASHED_AT_ONCE = 2**20  # bytes that are hashed at once
@@ -75,7 +75,7 @@ class Seen:
         if not (folder / NAME).is_file():
             return
         try:
-            kept = read_typed(folder / NAME, dict[str, Entry])
+            kept = as_type(read_sealed(folder / NAME), dict[str, Entry], folder / NAME)
         except HoldfastError:
             return  # it only saves time
         self._known = kept | self._known
@@ -83,7 +83,7 @@ class Seen:
     def keep(self, folder: Path) -> None:
         """Write what is known into `folder`, where anything is new. Raises OSError."""
         if self._changed or not (folder / NAME).is_file():
-            write_json(folder / NAME, self._known)
+            write_sealed(folder / NAME, self._known)
             self._changed = False
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import DamagedFile, HoldfastError
-from holdfast.files import append_lines, read_lines
+from holdfast.files import check_room, write_sealed
+from holdfast.json_lines import append_lines, read_lines
 from holdfast.lazy import tensor_files
 from holdfast.results import KeptWeights, StageResult, TrainingStep, ValidationPoint
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from holdfast.train import Callback
 
+NOT_FINITE = ".not-finite.json"
 CURVE_POINTS = 240  # of a training in a result
 
 
@@ -32,6 +34,7 @@ class Stage:
     <name>.checkpoint.safetensors    weights that learn, buffers, moments, callback, position;
                                      <name>.checkpoint-before.safetensors is the one before it
     <name>.safetensors               the weights that were kept, and what there is to say
+    <name>.not-finite.json           there while a value that was not finite has stopped it
     <name>.jsonl                     a line for each step, written with each checkpoint
 
     minutes: between two checkpoints. about: what there is to say, once it is done.
@@ -61,6 +64,11 @@ class Stage:
     def previous(self) -> Path:
         """The checkpoint before it, which is kept until the next is whole."""
         return self.folder / f"{self.name}.checkpoint-before.safetensors"
+
+    @property
+    def stopped(self) -> Path:
+        """The file that says that a value was not finite."""
+        return self.folder / f"{self.name}{NOT_FINITE}"
 
     @property
     def records(self) -> Path:
@@ -105,7 +113,11 @@ class Stage:
         """
         self._saved = self._begun = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
+        there = sum(p.stat().st_size for p in (self.checkpoint, self.previous) if p.exists())
+        self.check_room(module, there)
         found = [path for path in (self.checkpoint, self.previous) if path.exists()]
+        if not found and self.records.exists():
+            logger.warning("The checkpoints of %s are gone; it starts over.", self.records)
         for path in found:
             try:
                 tensors, about = tensor_files.read_tensors(path)
@@ -177,10 +189,23 @@ class Stage:
         if callback is not None:
             followed, about["callback"] = callback.state()
             tensors |= {f"callback/{name}": t for name, t in followed.items()}
-        if self.checkpoint.exists():
-            self.checkpoint.replace(self.previous)
-        tensor_files.write_tensors(self.checkpoint, tensors, about)
+        check_room(self.folder, sum(map(size_of, tensors.values())), f"The checkpoint of {step}")
+        tensor_files.write_tensors(self.checkpoint, tensors, about, self.previous)
+        self.stopped.unlink(missing_ok=True)
         self._saved = time.monotonic()
+
+    def check_room(self, module: nn.Module, there: int = 0) -> None:
+        """Raise HoldfastError unless two checkpoints and the weights fit on the disk.
+
+        there: bytes of checkpoints that will be replaced. Adam keeps two moments of each weight.
+        """
+        learns = sum(size_of(p) for p in module.parameters() if p.requires_grad)
+        needed = 2 * (3 * learns) + learns + 3 * sum(map(size_of, module.buffers()))
+        check_room(self.folder, needed - there, f"The training {self.name}")
+
+    def note_not_finite(self, step: int) -> None:
+        """Note that a value of `step` was not finite: the rate may be lowered to go on."""
+        write_sealed(self.stopped, {"step": step})
 
     def finish(self, module: nn.Module, about: Mapping[str, Any]) -> None:
         """Keep the module's weights that learn, and its buffers, as the training's result."""
@@ -208,7 +233,7 @@ class Stage:
         self._remove_checkpoints()
 
     def _remove_checkpoints(self) -> None:
-        for path in (self.checkpoint, self.previous):
+        for path in (self.checkpoint, self.previous, self.stopped):
             path.unlink(missing_ok=True)
 
     def curve(self) -> list[TrainingStep]:
@@ -216,10 +241,15 @@ class Stage:
 
         Of a step that a resumed run repeated, the later line counts.
         """
-        lines = [r for r in read_lines(self.records) if isinstance(r, dict) and "step" in r]
-        known = [r for _, r in sorted({r["step"]: r for r in lines}.items())]
+        lines = read_lines(self.records, leave_out=True)
+        known = [r for _, r in sorted({int(r["step"]): r for r in lines if "step" in r}.items())]
         every = max(1, -(-len(known) // CURVE_POINTS))
         return [TrainingStep(**line) for line in known[::-every][::-1]]
+
+
+def size_of(tensor: Tensor) -> int:
+    """Bytes of a tensor's values."""
+    return tensor.numel() * tensor.element_size()
 
 
 def load_some(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -6,16 +6,16 @@ folder and writes a new one, which gets its name when it is whole.
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import read_json, sha256, write_json
+from holdfast.files import read_typed, sha256, write_sealed
 from holdfast.models.clip import CLIP, WEIGHTS
 from holdfast.names import comparable
 from holdfast.places import LOCAL
+from holdfast.sealed import check_seal, listed_files, replaced_folder
 
 TASKS = "tasks.json"
 
@@ -103,24 +103,13 @@ def read_history(folder: Path) -> TaskHistory:
 
     Raises HoldfastError if it cannot be read, or does not belong to the weights beside it.
     """
-    value = read_json(folder / TASKS)
-    try:
-        known = {each.name for each in fields(TaskRecord)}
-        tasks = []
-        for entry in value["tasks"]:
-            if set(entry) != known:
-                raise KeyError
-            lists = {key: tuple(entry[key]) for key in ("classes", "templates")}
-            tasks.append(TaskRecord(**entry | lists))
-        base = {key: str(value["base"][key]) for key in ("model", "pretrained", "weights")}
-        history = TaskHistory(base, tuple(tasks))
-        expected = tasks[-1].weights
-    except (KeyError, TypeError, ValueError, IndexError):
+    check_seal(folder, needed=True)
+    history = read_typed(folder / TASKS, TaskHistory, sealed=True)
+    if not history.tasks or not {"model", "pretrained", "weights"} <= history.base.keys():
         raise HoldfastError(
             f"{folder / TASKS} is no task history of this version; give another model's folder."
-        ) from None
-    weights = folder / WEIGHTS
-    if not weights.is_file() or sha256(weights) != expected:
+        )
+    if listed_files(folder).get(WEIGHTS) != history.weights:
         raise HoldfastError(
             f"The weights in {folder} are not those that its {TASKS} describes; restore the "
             "folder from a copy, or make the model again."
@@ -136,18 +125,16 @@ def save(clip: CLIP, history: TaskHistory, folder: Path) -> None:
     """
     if folder.exists():
         raise UsageError(f"{folder} exists already; give another folder.")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a start that was killed
-    clip.save(partial)
-    last = replace(history.tasks[-1], weights=sha256(partial / WEIGHTS))
-    write(replace(history, tasks=(*history.tasks[:-1], last)), partial)
-    partial.replace(folder)
+    with replaced_folder(folder, apart=[TASKS]) as new:
+        clip.save(new)
+        last = replace(history.tasks[-1], weights=sha256(new / WEIGHTS))
+        write(replace(history, tasks=(*history.tasks[:-1], last)), new)
 
 
 def write(history: TaskHistory, folder: Path) -> None:
     """Write the `history` beside the weights in `folder`."""
     tasks = [asdict(task) for task in history.tasks]
-    write_json(folder / TASKS, {"base": history.base, "tasks": tasks})
+    write_sealed(folder / TASKS, {"base": history.base, "tasks": tasks})
 
 
 def note_scores(folder: Path, scores: dict[str, Any]) -> None:

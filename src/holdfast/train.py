@@ -7,6 +7,7 @@ time, and the objective can read and change the gradients in between.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -37,9 +38,15 @@ from holdfast.settings import Optimisation
 from holdfast.signals import held_signals
 from holdfast.stages import Stage, load_some
 
+logger = logging.getLogger(__name__)
+
 Objective = Callable[[Any, Any], Iterator[dict[str, Tensor]]]
 # Called with a training's label after each of its steps, where somebody measures their time.
 step_clock: ContextVar[Callable[[str], None] | None] = ContextVar("step_clock", default=None)
+
+
+class NotFinite(HoldfastError):  # noqa: N818 - reads better where it is caught
+    """A loss, a gradient or a weight that is NaN or infinite."""
 
 
 class StepTerms(dict[str, Tensor]):
@@ -143,10 +150,11 @@ def fit(
     callback: follows the training, can end it, and says which weights are kept.
     after_step: called with (step, module) after each step.
 
-    Ctrl-C and TERM wait for the end of the step, and for a checkpoint.
+    Ctrl-C and TERM wait for the end of the step, and for a checkpoint. So does what ends a step:
+    images or a teacher that fail, memory that runs out.
 
-    Raises HoldfastError when a loss or gradient is not finite; the weights are then those before
-    the step that failed, and if they are finite a checkpoint has them.
+    Raises NotFinite when a loss or gradient is not finite; the weights are then those before the
+    step that failed, and if they are finite a checkpoint has them.
     """
     if stage is not None and stage.load_finished(module):
         module.eval()
@@ -159,7 +167,6 @@ def fit(
         weight_decay=optimisation.weight_decay,
         fused=True,
     )
-    device = parameters[0].device
     total = len(batches)
     start = 0 if stage is None else stage.resume(module, optimizer, callback)
     training_mode(module, optimisation.batch_statistics)
@@ -168,42 +175,39 @@ def fit(
     if optimisation.grad_checkpointing:
         set_checkpointing(module, True)
 
+    def keep(step: int, error: BaseException) -> None:
+        """Save the state before `step`, which `error` ended."""
+        if stage is None:
+            return
+        try:
+            if step > start and is_finite(parameters, optimizer):
+                stage.save(step, module, optimizer, callback)
+            if isinstance(error, NotFinite):
+                stage.note_not_finite(step)
+        except HoldfastError as second:
+            logger.warning("%s", second)
+
     with progress(label, total, start) as advance, held_signals() as stop:
         over = callback is not None and callback.finished  # before the last start stopped
-        for step, batch in enumerate(() if over else batches(start), start):
+        source = iter(() if over else batches(start))
+        for step in range(start, total):
             # Randomness is a function of (seed, step), so a resumed run draws the same numbers.
             torch.manual_seed(derive_seed(seed, "step", step))
             rate = learning_rate(step, total, optimisation)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-
-            optimizer.zero_grad()
-            moved = list(module.buffers()) if optimisation.batch_statistics == "learn" else []
-            buffers = [buffer.clone() for buffer in moved]
-            losses: dict[str, Tensor] = {}
-            measures: dict[str, Tensor] = {}
-            pending = objective(module, batch)
-            while True:
-                with autocast(device, optimisation.precision):
-                    terms = next(pending, None)
-                if terms is None:
+            try:
+                with stop.at_once():  # a batch may take long, and the state is whole
+                    batch = next(source, None)
+                if batch is None:
                     break
-                torch.stack(list(terms.values())).sum().backward()
-                losses |= {name: term.detach() for name, term in terms.items()}
-                measures |= getattr(terms, "measures", {})
-
-            norm = nn.utils.clip_grad_norm_(parameters, optimisation.clip_norm or math.inf).item()
-            values = {name: value.item() for name, value in losses.items()}
-            if not all(map(math.isfinite, (norm, *values.values()))):
-                for buffer, earlier in zip(moved, buffers, strict=True):
-                    buffer.copy_(earlier)
-                if stage is not None and all(bool(p.isfinite().all()) for p in parameters):
-                    stage.save(step, module, optimizer, callback)
-                what = "gradient" if all(map(math.isfinite, values.values())) else "loss"
-                raise HoldfastError(
-                    f"The {what} of step {step} of {label} is not finite; lower the learning "
-                    f"rate (now {optimisation.learning_rate:g}) or train in fp32."
+                optimizer.zero_grad()
+                values, measures, norm = compute_gradients(
+                    module, batch, objective, parameters, optimisation, f"step {step} of {label}"
                 )
+            except BaseException as error:
+                keep(step, error)
+                raise
             optimizer.step()
             if after_step is not None:
                 after_step(step, module)
@@ -218,6 +222,7 @@ def fit(
                     about["measures"] = {name: value.item() for name, value in measures.items()}
                 stage.record({"step": step, "losses": values} | about)
                 if stage.is_due() or stop.signal is not None:
+                    check_state_finite(parameters, optimizer, label)
                     stage.save(step + 1, module, optimizer, callback)
             if stop.signal is not None:
                 stop.now()
@@ -225,6 +230,7 @@ def fit(
                 break
     if optimisation.grad_checkpointing:
         set_checkpointing(module, False)
+    check_state_finite(parameters, optimizer, label)
     module.eval()
     said: dict[str, Any] = {}
     if callback is not None:
@@ -232,6 +238,68 @@ def fit(
         said = callback.about()
     if stage is not None:
         stage.finish(module, said)
+
+
+def compute_gradients(
+    module: nn.Module,
+    batch: Any,
+    objective: Objective,
+    parameters: list[nn.Parameter],
+    optimisation: Optimisation,
+    where: str,
+) -> tuple[dict[str, float], dict[str, Tensor], float]:
+    """Leave the gradients of a batch's losses in the parameters; losses, measures, and the norm.
+
+    module: learns. batch: what `objective` takes. parameters: those of `module` that learn; their
+    gradients are clipped as `optimisation` says. where: the step, for messages.
+
+    Raises NotFinite, with the buffers as they were, where a loss or the norm is not finite.
+    """
+    moved = list(module.buffers()) if optimisation.batch_statistics == "learn" else []
+    buffers = [buffer.clone() for buffer in moved]
+    losses: dict[str, Tensor] = {}
+    measures: dict[str, Tensor] = {}
+    try:
+        pending = objective(module, batch)
+        while True:
+            with autocast(parameters[0].device, optimisation.precision):
+                terms = next(pending, None)
+            if terms is None:
+                break
+            torch.stack(list(terms.values())).sum().backward()
+            losses |= {name: term.detach() for name, term in terms.items()}
+            measures |= getattr(terms, "measures", {})
+        norm = nn.utils.clip_grad_norm_(parameters, optimisation.clip_norm or math.inf).item()
+        values = {name: value.item() for name, value in losses.items()}
+        if not all(map(math.isfinite, (norm, *values.values()))):
+            what = "gradient" if all(map(math.isfinite, values.values())) else "loss"
+            raise NotFinite(
+                f"The {what} of {where} is not finite; lower the learning rate (now "
+                f"{optimisation.learning_rate:g}) or train in fp32, and run the same command again "
+                "to go on from the step before."
+            )
+    except BaseException:
+        for buffer, earlier in zip(moved, buffers, strict=True):
+            buffer.copy_(earlier)
+        raise
+    return values, measures, norm
+
+
+def is_finite(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> bool:
+    """Whether all weights and moments are finite numbers."""
+    moments = (t for state in optimizer.state.values() for t in state.values())
+    return all(bool(tensor.isfinite().all()) for tensor in (*parameters, *moments))
+
+
+def check_state_finite(
+    parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, label: str
+) -> None:
+    """Raise NotFinite unless all weights and moments are finite; nothing else is ever saved."""
+    if not is_finite(parameters, optimizer):
+        raise NotFinite(
+            f"The weights of {label} are no longer finite; lower the learning rate, and run the "
+            "same command again to go on from the last checkpoint."
+        )
 
 
 def training_mode(module: nn.Module, batch_statistics: str) -> None:

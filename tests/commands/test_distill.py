@@ -22,11 +22,12 @@ from holdfast.commands import distill as module
 from holdfast.data.domains import scan_domains
 from holdfast.data.folders import scan
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import read_json, read_typed
+from holdfast.files import read_json, read_sealed, read_typed
 from holdfast.models.classifier import load_classifier
 from holdfast.results import Advice, DistillResult, TrialResult, read_result
 from holdfast.settings.base import to_jsonable
 from holdfast.teachers import LocalTeacher, write_embeddings
+from holdfast.teachers.rows import ENTRY_BYTES, key_entry
 from holdfast.teachers.store import EmbeddingStore
 
 
@@ -168,6 +169,10 @@ def test_a_spot_check_finds_a_teacher_that_changed(tree, tmp_path, caplog):
     (rows,) = store.rglob("embeddings.f16")
     turned = torch.frombuffer(bytearray(rows.read_bytes()), dtype=torch.float16).flip(0)
     rows.write_bytes(turned.numpy().tobytes())
+    keys = rows.with_name("keys").read_bytes()
+    each = [row.tobytes() for row in turned.numpy().reshape(len(keys) // ENTRY_BYTES, -1)]
+    known = [keys[n * ENTRY_BYTES :][:32] for n in range(len(each))]
+    rows.with_name("keys").write_bytes(b"".join(map(key_entry, known, each)))
     assert distill(tree, tmp_path, spot_check=5).spot_check.drifted is True
     assert "has changed" in caplog.text
 
@@ -382,7 +387,7 @@ def test_another_alpha_of_a_methods_ensemble_is_another_run(tree, answers, tmp_p
 
 def test_the_settings_file_reproduces_the_run(tree, answers, tmp_path):
     distill(tree, tmp_path / "a", store=answers, held_out="colour")
-    settings = read_json(tmp_path / "a" / "run" / "settings.json")
+    settings = read_sealed(tmp_path / "a" / "run" / "settings.json")
     distill(tree, tmp_path / "b", **{k: v for k, v in settings.items() if k not in ("data", "out")})
     models = [tmp_path / name / "run" / "without-colour" / "model" for name in "ab"]
     for name in ("model.safetensors", "projection.safetensors", "head.safetensors"):

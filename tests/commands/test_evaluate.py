@@ -1,16 +1,18 @@
 """`holdfast evaluate` as users run it."""
 
-import json
 import shutil
+import socket
 
 import pytest
 import torch
+from huggingface_hub import constants
 from tests.commands.streams import THINGS as NAMES
 from tests.test_cli import error_of
 
 import holdfast
 from holdfast.cli import main
 from holdfast.data.folders import scan
+from holdfast.files import write_sealed
 from holdfast.results import Evaluation, read_result
 
 
@@ -68,11 +70,30 @@ def test_what_is_wrong_is_one_sentence(saved, pictures, tmp_path, capsys):
 def test_a_broken_run_folder_is_one_sentence(saved, pictures, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(saved, run)
-    (run / "prompts.json").write_text(json.dumps([["a"], "b"]))
-    (run / "settings.json").write_text("{}")
-    code, line = error_of(capsys, "evaluate", run, pictures, "--device", "cpu")
-    assert code in (1, 2), line
-    settings = {"model": f"local-dir:{saved}", "pretrained": ""}
-    (run / "settings.json").write_text(json.dumps(settings))
-    code, line = error_of(capsys, "evaluate", run, pictures, "--device", "cpu")
-    assert code == 1 and "prompts.json is not as it should be at [1]" in line
+    for prompts, text, sentence in (
+        ([["a"], "b"], "{}", "settings.json has no checksum"),
+        ([["a"], "b"], None, "prompts.json is not as it should be at [...][1]"),
+        ([["a"]], None, "prompts.json is not of this run's 3 classes"),
+    ):
+        write_sealed(run / "prompts.json", {"prompts": prompts})
+        write_sealed(run / "settings.json", {"model": f"local-dir:{saved}", "pretrained": ""})
+        if text:
+            (run / "settings.json").write_text(text)
+        code, line = error_of(capsys, "evaluate", run, pictures, "--device", "cpu")
+        assert code == 1 and sentence in line, line
+
+
+def test_a_strangers_run_fetches_nothing(saved, pictures, tmp_path, capsys, caplog, monkeypatch):
+    """The model that its settings name is taken from this machine, or not at all."""
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, place: asked.append(place))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    write_sealed(run / "prompts.json", {"prompts": [["a"], ["b"], ["c"]]})
+    for model, tag in (("hf-hub:some/one", ""), ("ViT-B-32", "laion2b_s34b_b79k")):
+        write_sealed(run / "settings.json", {"model": model, "pretrained": tag})
+        found = main(["evaluate", str(run), str(pictures), "--device", "cpu", "--workers", "0"])
+        assert found == 0 and "zero-shot model was not compared" in caplog.text
+        caplog.clear()
+    assert not asked and not constants.HF_HUB_OFFLINE

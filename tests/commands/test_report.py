@@ -1,13 +1,12 @@
 """`holdfast report`: the page of a run made again."""
 
-import json
-
 import pytest
 from tests.report.transfer_example import DIGITS, transfer_example
 from tests.test_cli import error_of
 
 import holdfast
 from holdfast.cli import main
+from holdfast.files import read_sealed, write_sealed
 from holdfast.report import write_report
 from holdfast.results import write_result
 
@@ -38,14 +37,14 @@ def test_what_cannot_be_shown_is_one_sentence(run, tmp_path, capsys):
     assert code == 2 and "holds no result.json; give the folder of a finished run" in line
     code, line = error_of(capsys, "report", run, "--out", run)
     assert code == 2 and "is a folder; give a file for the page" in line
-    value = json.loads((run / "result.json").read_text())
+    value = read_sealed(run / "result.json")
     for change, sentence in (
         ({"version": 0}, "holds no result of this version"),
         ({"kind": "sorting"}, "holds no result of this version (kind 'sorting'"),
         ({"classes": "zero"}, "not as it should be at classes: Expected array, got str"),
         ({"alpha": {}}, "at alpha"),
     ):
-        (run / "result.json").write_text(json.dumps(value | change))
+        write_sealed(run / "result.json", value | change)
         code, line = error_of(capsys, "report", run)
         assert code == 1 and sentence in line, line
     (run / "result.json").write_text("{")

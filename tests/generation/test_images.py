@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import time
 import weakref
 
@@ -10,10 +11,11 @@ from holdfast import seen
 from holdfast.data import folders
 from holdfast.data.folders import fingerprint, scan
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import LOCK, derive_seed, read_json, read_lines, write_json
+from holdfast.files import LOCK, derive_seed, read_sealed, write_sealed
 from holdfast.generation import generate_images, images, manifest, pipeline
 from holdfast.generation.manifest import SETTINGS
 from holdfast.generation.sources import folder_hash
+from holdfast.json_lines import read_lines
 from holdfast.names import from_names
 from holdfast.settings import ImageSettings
 
@@ -315,19 +317,18 @@ def test_prompts_that_the_generator_cannot_read_whole_are_named(diffusion, tmp_p
 
 
 def test_disk_full_is_one_sentence_and_costs_nothing(whole, diffusion, tmp_path, monkeypatch):
-    from holdfast import files
+    sync, calls = os.fsync, []
 
-    append, calls = files.append_lines, []
-
-    def full(path, value):
-        calls.append(path)
-        if len(calls) == 6:
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 20:
             raise OSError(28, "No space left on device")
-        append(path, value)
+        sync(handle)
 
-    monkeypatch.setattr(files, "append_lines", full)
-    with pytest.raises(HoldfastError, match="No space left on device"):
-        draw(tmp_path, diffusion)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(HoldfastError, match=r"Cannot write .*No space left on device"):
+            draw(tmp_path, diffusion)
     assert hashes(draw(tmp_path, diffusion)) == hashes(whole)
 
 
@@ -346,10 +347,10 @@ def test_pictures_can_be_stored_at_the_models_size(whole, diffusion, tmp_path):
     with pytest.raises(UsageError, match="resize 16, now None"):
         draw(tmp_path / "out", diffusion, per_class=1)
     settings = whole.folder / SETTINGS
-    known = read_json(settings)
+    known = read_sealed(settings)
     try:
-        write_json(settings, {key: value for key, value in known.items() if key != "resize"})
+        write_sealed(settings, {key: value for key, value in known.items() if key != "resize"})
         with pytest.raises(UsageError, match="resize None, now 16"):
             draw(whole.folder, diffusion, resize=16)
     finally:
-        write_json(settings, known)
+        write_sealed(settings, known)

@@ -1,15 +1,16 @@
-import json
 from dataclasses import asdict, replace
 
 import pytest
 
 from holdfast.errors import HoldfastError
+from holdfast.files import write_sealed
 from holdfast.generation.manifest import (
     GeneratedImage,
     is_generated,
     read_manifest,
     read_records,
 )
+from holdfast.json_lines import json_line
 from holdfast.names import from_names
 
 CLASSES = from_names(["cat", "F-16A/B"])
@@ -45,9 +46,9 @@ def image(label, index, attempt=0):
 def write(folder, images, counts):
     (folder / "images").mkdir(parents=True, exist_ok=True)
     CLASSES.write(folder / "images")
-    (folder / "generation.json").write_text(json.dumps({"counts": counts}))
-    lines = (json.dumps(each.to_json()) for each in images)
-    (folder / "manifest.jsonl").write_text("\n".join(lines))
+    write_sealed(folder / "generation.json", {"counts": counts, "classes": CLASSES.to_json()})
+    lines = (json_line(each.to_json()) for each in images)
+    (folder / "manifest.jsonl").write_bytes(b"".join(lines))
     return folder
 
 
@@ -90,9 +91,29 @@ def test_half_a_line_is_left_out(tmp_path):
 
 def test_a_manifest_of_another_version_is_one_sentence(tmp_path):
     write(tmp_path, [], [1, 1])
-    (tmp_path / "manifest.jsonl").write_text('{"file": "a.png"}\n')
+    (tmp_path / "manifest.jsonl").write_bytes(json_line({"file": "a.png"}))
     with pytest.raises(HoldfastError, match=r"manifest\.jsonl was written by another version"):
         read_manifest(tmp_path)
-    (tmp_path / "generation.json").write_text(json.dumps({"per_class": 1}))
+    write_sealed(tmp_path / "generation.json", {"counts": [1]})
     with pytest.raises(HoldfastError, match=r"generation\.json was written by another version"):
+        read_manifest(tmp_path)
+    for value in ({"per_class": 1}, {"counts": {}}, {"counts": ["1", 1]}, {"counts": 2}):
+        write_sealed(tmp_path / "generation.json", value)
+        with pytest.raises(HoldfastError, match=r"generation\.json is not as it should be"):
+            read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"index": "0"}, {"seed": 1.5}, {"prompt": None}, {"steps": []}])
+def test_a_line_with_other_types_is_one_sentence(tmp_path, change):
+    write(tmp_path, [], [1, 1])
+    (tmp_path / "manifest.jsonl").write_bytes(json_line(image(0, 0).to_json() | change))
+    with pytest.raises(HoldfastError, match=r"manifest\.jsonl is not as it should be at \[0\]"):
+        read_manifest(tmp_path)
+
+
+def test_other_class_names_than_were_drawn_are_named(tmp_path):
+    write(tmp_path, [image(0, 0), image(1, 0)], [1, 1])
+    path = tmp_path / "images" / "classes.json"
+    path.write_text(path.read_text().replace('"cat": "cat"', '"cat": "car"'))
+    with pytest.raises(HoldfastError, match=r"classes\.json names other classes than were drawn"):
         read_manifest(tmp_path)

@@ -8,7 +8,7 @@ from tests.tiny import embed
 from holdfast.data.batches import sequential_batches
 from holdfast.data.folders import scan
 from holdfast.data.pictures import UnreadableImage
-from holdfast.errors import UsageError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.models.classifier import Classifier, Head, load_classifier, text_head
 from holdfast.models.clip import load_clip
 from holdfast.models.text import encode_text
@@ -145,10 +145,42 @@ def test_a_folder_without_a_classifier(tmp_path):
         load_classifier(tmp_path)
 
 
-def test_a_half_written_classifier_is_not_loaded(tmp_path, classifier, monkeypatch):
-    classifier.save(tmp_path, {"alpha": 0.5})
-    monkeypatch.setattr(type(classifier.classes), "write", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        classifier.save(tmp_path, {"alpha": 0.7})
-    with pytest.raises(UsageError, match="holds no classifier"):
-        load_classifier(tmp_path)
+def test_a_classifier_is_replaced_as_a_whole(tmp_path, classifier, monkeypatch):
+    folder = tmp_path / "model"
+    classifier.save(folder, {"alpha": 0.5})
+    (folder / "README.md").write_text("the user's")
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(type(classifier.classes), "write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            classifier.save(folder, {"alpha": 0.7})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    classifier.save(folder, {"alpha": 0.9})
+    assert load_classifier(tmp_path).about["alpha"] == 0.9
+    assert (folder / "README.md").read_text() == "the user's"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path, classifier):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else than a model"):
+        classifier.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+def test_every_file_of_a_classifier_is_checked_when_it_is_loaded(tmp_path, classifier):
+    folder = tmp_path / "model"
+    classifier.save(folder)
+    for path in sorted(folder.iterdir()):
+        whole = path.read_bytes()
+        place = whole.rindex(b"0") if path.suffix == ".json" and b"0" in whole else len(whole) // 2
+        for broken in (whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :], whole[:-9]):
+            path.write_bytes(broken)
+            with pytest.raises(HoldfastError, match=path.name):
+                load_classifier(folder)
+        path.unlink()
+        with pytest.raises(HoldfastError, match=path.name):
+            load_classifier(folder)
+        path.write_bytes(whole)
+    load_classifier(folder)

@@ -142,8 +142,9 @@ def test_a_saved_student_comes_back_and_loads_in_plain_timm(tmp_path, name, kind
     head = head_of(torch.randn(3, 16), 12.5) if dim else Head(width, 3, normalise=False)
     classifier = Classifier(tower, head, CLASSES).eval()
     # A projection that an earlier classifier left there must not be taken for this one's.
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "projection.safetensors").write_bytes(b"of another")
+    other = load_student("test_resnet", 16, pretrained=False, device="cpu")
+    Classifier(other, head_of(torch.randn(3, 16), 1.0), CLASSES).save(tmp_path / "model")
+    assert (tmp_path / "model" / "projection.safetensors").exists()
     classifier.save(tmp_path / "model", {"method": "test"})
     again = load_classifier(tmp_path, "cpu")
     files = sorted(pictures.rglob("*.png"))[:6]

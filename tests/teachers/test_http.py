@@ -4,7 +4,9 @@ import base64
 import contextlib
 import io
 import json
+import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +20,8 @@ from holdfast.errors import HoldfastError, UsageError
 from holdfast.settings import TeacherSettings
 from holdfast.teachers import http as client
 from holdfast.teachers import open_teacher
+from holdfast.teachers.ledger import BudgetExhausted
+from holdfast.teachers.store import EmbeddingStore
 from holdfast.teachers.teacher import NotTaken
 
 ENTRY = {
@@ -177,7 +181,7 @@ def test_a_service_that_stays_busy_ends_the_run(service, pauses):
 
 def test_a_service_that_is_down_or_silent(service, pauses):
     service.next += [late] * 2
-    with pytest.raises(HoldfastError, match=r"nothing within 0.05 s; 2 tries") as e:
+    with pytest.raises(HoldfastError, match=r"no whole answer within 0.05 s; 2 tries") as e:
         service.teacher(timeout=0.05, retries=1).embed_text(["a"])
     assert not isinstance(e.value, NotTaken)
     down = open_teacher(TeacherSettings("http://user:pw@127.0.0.1:9/v1", model="m", retries=1))
@@ -189,10 +193,10 @@ def test_a_service_that_is_down_or_silent(service, pauses):
 
 @pytest.mark.parametrize(
     ("statuses", "not_taken"),
-    [((401,), True), ((422,), True), ((429, 429), True), ((503, 429), False), ((500, 400), False)],
+    [((401,), True), ((429, 429), True), ((503, 429), True), ((429, 503), False), ((504,), False)],
 )
 def test_what_nobody_took_is_told_apart(service, pauses, statuses, not_taken):
-    """A service that failed may have worked on the request, and may charge for it."""
+    """A service that failed may have worked on the last try, and may charge for it."""
     for status in statuses:
         service.says("no", status=status)
     with pytest.raises(HoldfastError) as error:
@@ -209,6 +213,108 @@ def test_a_connection_that_breaks_is_tried_again(service, pauses):
     service.next.append((200, "", {"Content-Length": 100, "Connection": "close"}))
     assert service.teacher().embed_text(["four"]).shape == (1, 3)
     assert len(pauses) == 1
+
+
+class RawService:
+    """Answers each connection with bytes, as `write(connection)` sends them; counts requests."""
+
+    def __init__(self, write):
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
+        self.write, self.asked = write, 0
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.server.accept()
+                threading.Thread(target=self.answer, args=(connection,), daemon=True).start()
+
+    def answer(self, connection):
+        with connection, contextlib.suppress(OSError):
+            asked = b""
+            while b"}" not in asked:
+                asked += connection.recv(2**20)
+            self.asked += 1
+            self.write(connection)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+def drip(connection):
+    for letter in HEAD * 1000:
+        connection.sendall(bytes([letter]))
+        threading.Event().wait(0.02)
+
+
+def drip_body(connection):
+    connection.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
+    for _ in range(1000):
+        connection.sendall(b" ")
+        threading.Event().wait(0.02)
+
+
+@pytest.mark.parametrize("write", [drip, drip_body])
+def test_an_answer_that_drips_has_the_time_of_any_other(write, pauses):
+    service = RawService(write)
+    begun = time.monotonic()
+    teacher = open_teacher(TeacherSettings(service.url, model="m", timeout=0.3, retries=1))
+    with pytest.raises(HoldfastError, match=r"no whole answer within 0.3 s; 2 tries") as error:
+        teacher.embed_text(["a"])
+    assert time.monotonic() - begun < 3 and not isinstance(error.value, NotTaken)
+
+
+def endless(connection):
+    connection.sendall(HEAD + b"Content-Length: 5000000000\r\n\r\n")
+    while True:
+        connection.sendall(b"[" * 2**16)
+
+
+def test_an_answer_of_any_size_is_not_taken(pauses):
+    service = RawService(endless)
+    teacher = open_teacher(TeacherSettings(service.url, model="m", timeout=20))
+    with pytest.raises(HoldfastError, match=r"answers with more than 1,310,720 bytes"):
+        teacher.embed_text(["a"])
+    assert service.asked == 1 and not pauses
+
+
+def test_an_answer_that_is_nested_too_deeply_is_one_sentence(service, pauses):
+    service.says("[" * 10_000 + "]" * 10_000)
+    with pytest.raises(HoldfastError, match="something else than JSON"):
+        service.teacher().embed_text(["a"])
+
+
+def test_all_tries_have_an_end_in_common(service, monkeypatch):
+    monkeypatch.setattr(client, "PATIENCE", 0.5)
+    monkeypatch.setattr(client, "PAUSE", 0.0)
+    monkeypatch.setattr(client.time, "sleep", threading.Event().wait)
+    for _ in range(100):
+        service.says("busy", status=429, Retry_After=0.2)
+    with pytest.raises(NotTaken, match=r"429: busy; [23] tries"):
+        service.teacher(retries=99).embed_text(["a"])
+
+
+def test_the_ledger_counts_what_the_service_counted(service, pauses, tmp_path):
+    """Each try that the service may have worked on is paid; one that it refused is not."""
+    store = EmbeddingStore(tmp_path, service.teacher(batch=2, retries=9))
+    service.says("failed", status=503)
+    service.says("busy", status=429)
+    service.next.append((200, "", {"Content-Length": 100, "Connection": "close"}))
+    store.text(["a", "b", "c"])
+    counted = [len(body["input"]) for _, _, body in service.requests if body]
+    assert counted == [2, 2, 2, 2, 1]
+    assert store.ledger.spent == sum(counted) - 2 == 7
+    assert store.ledger.unanswered == 4
+
+
+def test_the_budget_is_a_ceiling_for_tries_too(service, pauses, tmp_path):
+    store = EmbeddingStore(tmp_path, service.teacher(retries=9), max_queries=5)
+    for _ in range(9):
+        service.says("failed", status=500)
+    with pytest.raises(BudgetExhausted, match=r"of 5 queries is spent \(4 so far\)"):
+        store.text(["a", "b"])
+    assert sum(len(body["input"]) for _, _, body in service.requests if body) == 4
 
 
 NAN = float("nan")

@@ -1,10 +1,11 @@
 import hashlib
+import zlib
 
 import pytest
 import torch
 
-from holdfast.errors import HoldfastError
-from holdfast.teachers.rows import KEY_BYTES, StoredRows
+from holdfast.errors import DamagedFile, HoldfastError
+from holdfast.teachers.rows import ENTRY_BYTES, StoredRows, key_entry
 
 
 def key(text):
@@ -41,8 +42,11 @@ def test_what_was_written_is_found_by_its_key(stored, tmp_path):
 
 
 def test_the_files_are_those_that_are_described(stored, tmp_path):
-    assert (tmp_path / "keys").read_bytes() == A + B
-    assert len((tmp_path / "embeddings.f16").read_bytes()) == 2 * 3 * 2
+    rows = (tmp_path / "embeddings.f16").read_bytes()
+    assert len(rows) == 2 * 3 * 2
+    entries = key_entry(A, rows[:6]) + key_entry(B, rows[6:])
+    assert (tmp_path / "keys").read_bytes() == entries
+    assert entries[:32] == A and entries[32:36] == zlib.crc32(rows[:6]).to_bytes(4, "little")
     assert StoredRows(tmp_path / "none", "me").dim is None
 
 
@@ -54,7 +58,7 @@ def test_a_reader_sees_new_rows_when_it_looks_again(stored, tmp_path):
     torch.testing.assert_close(reader.take([C]), unit([0.0, 0.0, 1.0]))
 
 
-@pytest.mark.parametrize(("rows", "keys"), [(0, 7), (5, 0), (5, 7), (6, 40)])
+@pytest.mark.parametrize(("rows", "keys"), [(0, 7), (5, 0), (5, 7), (12, 39)])
 def test_what_is_behind_the_last_whole_entry_does_not_count_and_is_cut_off(
     stored, tmp_path, rows, keys
 ):
@@ -62,11 +66,10 @@ def test_what_is_behind_the_last_whole_entry_does_not_count_and_is_cut_off(
         with (tmp_path / name).open("ab") as file:
             file.write(b"\0" * more)
     again = StoredRows(tmp_path, "me")
-    whole = 2 + min(rows // 6, keys // KEY_BYTES)
-    assert len(again) == whole
+    assert len(again) == 2
     again.cut_off()
-    assert (tmp_path / "keys").stat().st_size == whole * KEY_BYTES
-    assert (tmp_path / "embeddings.f16").stat().st_size == whole * 6
+    assert (tmp_path / "keys").stat().st_size == 2 * ENTRY_BYTES
+    assert (tmp_path / "embeddings.f16").stat().st_size == 2 * 6
     again.append([C], unit([0.0, 0.0, 2.0]))
     torch.testing.assert_close(again.take([C]), unit([0.0, 0.0, 1.0]))
 
@@ -74,9 +77,30 @@ def test_what_is_behind_the_last_whole_entry_does_not_count_and_is_cut_off(
 def test_files_that_do_not_fit_are_one_sentence(stored, tmp_path):
     with pytest.raises(HoldfastError, match="tells of another teacher"):
         StoredRows(tmp_path, "you")
-    (tmp_path / "keys").write_bytes(A)
+    (tmp_path / "keys").write_bytes(key_entry(A, b""))
     with pytest.raises(HoldfastError, match="was emptied while it was in use"):
         stored.refresh()
     (tmp_path / "about.json").unlink()
     with pytest.raises(HoldfastError, match=r"about\.json is gone"):
+        StoredRows(tmp_path, "me")
+
+
+@pytest.mark.parametrize("name", ["about.json", "embeddings.f16", "keys"])
+def test_every_flipped_byte_is_noticed(stored, tmp_path, name):
+    path = tmp_path / name
+    whole = path.read_bytes()
+    for place in range(len(whole.rstrip())):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(HoldfastError, match=f"{name}"):
+            StoredRows(tmp_path, "me").take([A, B])
+            raise AssertionError(f"byte {place} of {len(whole)}")
+
+
+def test_rows_that_are_gone_are_one_sentence(stored, tmp_path):
+    path = tmp_path / "embeddings.f16"
+    path.write_bytes(path.read_bytes()[:6])
+    with pytest.raises(DamagedFile, match="holds 1 of 2 rows"):
+        StoredRows(tmp_path, "me")
+    path.unlink()
+    with pytest.raises(DamagedFile, match="holds 0 of 2 rows"):
         StoredRows(tmp_path, "me")

@@ -13,7 +13,8 @@ import torch
 from holdfast.data.domains import scan_domains
 from holdfast.data.pictures import UnreadableImage
 from holdfast.data.views import View, Views, draw_parameters
-from holdfast.errors import HoldfastError
+from holdfast.errors import DamagedFile, HoldfastError
+from holdfast.files import write_sealed
 from holdfast.settings import ViewSettings
 from holdfast.teachers.ledger import BudgetExhausted
 from holdfast.teachers.store import EmbeddingStore
@@ -135,7 +136,8 @@ def test_each_teacher_has_a_folder(tmp_path):
     assert one.images(views).shape == (6, 8) and other.images(views).shape == (6, 5)
     assert other.ledger.spent == 6
     about = json.loads((one.folder / "about.json").read_text())
-    assert about == {"identity": "one", "dim": 8, "dtype": "float16"}
+    assert about.pop("sha256")
+    assert about == {"identity": "one", "dim": 8, "dtype": "float16", "version": 2}
     rows = np.fromfile(one.folder / "embeddings.f16", "<f2").reshape(6, 8)
     assert np.abs(rows[3] - row_of(views[3].key).numpy()).max() < 1e-3
 
@@ -156,11 +158,12 @@ def test_the_ledger_tells_what_was_asked_and_answered(tmp_path):
     store = EmbeddingStore(tmp_path, FakeTeacher())
     store.ledger.run = "a"
     store.fill(views_of(6)[0])
-    assert [{k: v for k, v in line.items() if k != "time"} for line in lines_of(store)] == [
+    own = ("time", "crc32")
+    assert [{k: v for k, v in line.items() if k not in own} for line in lines_of(store)] == [
         {"request": 0, "images": 4, "texts": 0, "purpose": "store", "run": "a"},
-        {"answered": 0},
+        {"answered": 0, "rows": 4},
         {"request": 1, "images": 2, "texts": 0, "purpose": "store", "run": "a"},
-        {"answered": 1},
+        {"answered": 1, "rows": 2},
     ]
     assert all(line["time"].endswith("+00:00") for line in lines_of(store))
     assert (store.ledger.spent, store.ledger.unanswered) == (6, 0)
@@ -332,7 +335,7 @@ def test_a_folder_that_was_tampered_with_is_refused(tmp_path):
     store.fill(views_of()[0])
     about = store.folder / "about.json"
     text = about.read_text()
-    about.write_text(text.replace("fake 1", "fake 2"))
+    write_sealed(about, json.loads(text.replace("fake 1", "fake 2")))
     with pytest.raises(HoldfastError, match="tells of another teacher"):
         EmbeddingStore(tmp_path, FakeTeacher())
     about.unlink()
@@ -425,21 +428,58 @@ def test_kills_one_after_the_other_lose_no_more(tmp_path):
     assert len(set(asked)) == 10 and len(asked) <= 10 + 4 * deaths
 
 
-@pytest.mark.parametrize(("rows", "keys"), [(3, 0), (5 * 16, 0), (16, 7), (16 * 4, 32 * 2 + 31)])
+@pytest.mark.parametrize(("rows", "keys"), [(3, 0), (5 * 16, 0), (16, 7), (16 * 4, 40 * 2 + 39)])
 def test_a_tail_cut_anywhere_is_cut_off(tmp_path, rows, keys):
     store = fill_all(tmp_path, FakeTeacher())
     expected = files_of(store)
-    sizes = {"embeddings.f16": 6 * 16 + rows, "keys": 6 * 32 + keys}
+    sizes = {"embeddings.f16": 6 * 16 + rows, "keys": 6 * 40 + keys}
     for name, size in sizes.items():
         (store.folder / name).write_bytes((expected[name] + b"\xff" * 999)[:size])
+    ledger = store.folder / "ledger.jsonl"  # the kill came before the answer was noted
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
     again = FakeTeacher()
     assert files_of(fill_all(tmp_path, again)) == expected
-    assert sum(map(len, again.asked)) == 4 - keys // 32
+    assert sum(map(len, again.asked)) == 4 - keys // 40
+
+
+def test_answers_that_were_noted_and_are_gone_are_named(tmp_path):
+    store = fill_all(tmp_path, FakeTeacher())
+    keys = store.folder / "keys"
+    keys.write_bytes(keys.read_bytes()[: 6 * 40])
+    teacher = FakeTeacher()
+    with pytest.raises(DamagedFile, match="holds 6 embeddings, and its ledger tells of 10"):
+        fill_all(tmp_path, teacher)
+    assert not teacher.asked
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_ledger_that_is_gone_or_cut_short_is_named(tmp_path, kept):
+    store = fill_all(tmp_path, FakeTeacher())
+    ledger = store.folder / "ledger.jsonl"
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:kept]))
+    again = EmbeddingStore(tmp_path, FakeTeacher())
+    with pytest.raises(DamagedFile, match=f"tells of {2 * bool(kept)} queries, and 10 were"):
+        again.fill(views_of(12)[0], bar=False)
+    ledger.unlink()
+    again = EmbeddingStore(tmp_path, FakeTeacher())
+    with pytest.raises(DamagedFile, match="tells of 0 queries, and 10 were answered"):
+        again.text(["c"])
+
+
+def test_every_flipped_byte_of_the_ledger_is_named(tmp_path):
+    store = fill_all(tmp_path, FakeTeacher())
+    ledger = store.folder / "ledger.jsonl"
+    whole = ledger.read_bytes()
+    for place in range(len(whole) - 1):
+        ledger.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(HoldfastError, match=r"ledger\.jsonl"):
+            EmbeddingStore(tmp_path, FakeTeacher())
+            raise AssertionError(f"byte {place} of {len(whole)}")
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     expected = files_of(fill_all(tmp_path / "whole", FakeTeacher()))
-    for event in range(13):  # about.json, and four for each of three requests
+    for event in range(14):  # about.json and its folder, and four for each of three requests
         chances = iter(range(event))
 
         def full(number, chances=chances):
@@ -448,7 +488,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
 
         monkeypatch.setattr(os, "fsync", full)
         store = EmbeddingStore(tmp_path / str(event), FakeTeacher())
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(HoldfastError, match="No space left"):
             ask_all(store)
         monkeypatch.undo()
         assert files_of(ask_all(store)) == expected

@@ -29,13 +29,13 @@ from holdfast.commands.continual_prepare import (
     record_of,
     task_inputs,
 )
-from holdfast.commands.continual_results import before_and_after
+from holdfast.commands.continual_results import before_and_after, read_step, write_step
 from holdfast.commands.continual_words import conclude_add
 from holdfast.commands.settings import ContinualAddSettings
 from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task
 from holdfast.device import attention
-from holdfast.files import derive_seed, read_typed, write_json
+from holdfast.files import derive_seed
 from holdfast.learners import TwoTowerLearner
 from holdfast.memory import clip_memory, clip_training, weights_of
 from holdfast.models.text import tokenize
@@ -101,7 +101,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
         run.check_inputs({"images of the task": fingerprint(task.train)})
         check_follows(task_history.read_history(model), prepared)
         stage.remove()  # an earlier start may have been killed before it did
-        return LearntTask(task, model, read_typed(run.folder / "step.json", StepResult))
+        return LearntTask(task, model, read_step(run.folder))
     clip, history = open_model(settings.model, settings.pretrained, settings.device, settings.seed)
     task = prepared.open_task(data)
     run.check_inputs(task_inputs(task, history, prepared))
@@ -169,7 +169,7 @@ def learn_task(run: Run, prepared: Prepared, data: Path) -> LearntTask:
             peak_memory_bytes=peak_memory(),
         ),
     )
-    write_json(run.folder / "step.json", to_jsonable(step))
+    write_step(run.folder, step)
     entry = record_of(
         task,
         settings.method.name,

@@ -12,11 +12,12 @@ from holdfast.commands.continual_add import LearntTask
 from holdfast.commands.continual_prepare import (
     record_of,
 )
+from holdfast.commands.continual_results import read_step, write_step
 from holdfast.commands.settings import ContinualRunSettings
 from holdfast.data.folders import LabelledImages
 from holdfast.data.streams import Task, TaskSource
 from holdfast.device import attention
-from holdfast.files import derive_seed, read_typed, write_json
+from holdfast.files import derive_seed
 from holdfast.learners import TwoTowerLearner
 from holdfast.memory import clip_training
 from holdfast.methods import Family, compose
@@ -24,7 +25,6 @@ from holdfast.models.clip import CLIP
 from holdfast.models.text import tokenize
 from holdfast.results import Costs, StepResult
 from holdfast.runs import peak_memory
-from holdfast.settings.base import to_jsonable
 from holdfast.stages import Stage
 from holdfast.task_history import TaskHistory
 from holdfast.train import fit
@@ -50,7 +50,7 @@ def learn_jointly(
     stage = Stage(out, "train", settings.train.checkpoint_minutes)
     if (model / task_history.TASKS).is_file():
         stage.remove()  # an earlier start may have been killed before it did
-        return LearntTask(both, model, read_typed(out / "step.json", StepResult))
+        return LearntTask(both, model, read_step(out))
     steps = sum(replace(settings.train, **source.train).steps for source in sources)
     train = replace(settings.train, steps=steps)
     if any(task.captions for task in tasks):
@@ -76,7 +76,7 @@ def learn_jointly(
         else [],
         costs=Costs(training_seconds=stage.seconds, peak_memory_bytes=peak_memory()),
     )
-    write_json(out / "step.json", to_jsonable(step))
+    write_step(out, step)
     entries = [record_of(task, JOINT, settings.seed, {"train": train.to_json()}) for task in tasks]
     task_history.save(clip, history.with_task(*entries), model)
     stage.remove()

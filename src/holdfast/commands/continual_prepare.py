@@ -17,7 +17,7 @@ from holdfast.data.folders import fingerprint
 from holdfast.data.replay import BASE
 from holdfast.data.streams import Task, TaskSource, open_source, task_name
 from holdfast.errors import HoldfastError, UsageError
-from holdfast.files import read_json
+from holdfast.files import read_sealed
 from holdfast.generation.sources import find_pipelines
 from holdfast.methods import Composition, Family, compose
 from holdfast.models.clip import CLIP, load_clip
@@ -197,7 +197,10 @@ def open_task_run(prepared: Prepared) -> AbstractContextManager[Run]:
     """`Run.open` of a task's folder; where a model has passed the gate, it may only be looser."""
     settings, free = prepared.settings, list(GATE_FIELDS)
     if prepared.finished:
-        earlier, now = read_json(settings.out / "settings.json").get("max_drop"), settings.max_drop
+        earlier, now = (
+            read_sealed(settings.out / "settings.json").get("max_drop"),
+            settings.max_drop,
+        )
         looser = earlier is not None and (now is None or now >= earlier)
         free = ["max_drop"] if looser else []
     return Run.open(

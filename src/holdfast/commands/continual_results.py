@@ -19,7 +19,7 @@ from holdfast.data.folders import fingerprint
 from holdfast.data.streams import Task
 from holdfast.errors import UsageError
 from holdfast.evaluation import Embedded, EvalSet, embed_sets, eval_set
-from holdfast.files import read_typed, write_json, write_text
+from holdfast.files import as_type, read_sealed, read_typed, write_sealed, write_text
 from holdfast.metrics import stream_metrics
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.places import LOCAL
@@ -28,6 +28,7 @@ from holdfast.results import (
     ContinualResult,
     HeldOutScores,
     IncrementalNumbers,
+    StepResult,
     StreamNumbers,
     TaskScores,
 )
@@ -36,9 +37,20 @@ from holdfast.settings.base import to_jsonable
 from holdfast.task_history import TaskRecord
 
 FIRST_ROW = "zero-shot"  # the row of the model before any task
+STEP = "step.json"  # in the folder of a task: what happened when it was learnt
 
 # {after which task: {on which task: scores}}, the model before any task first.
 Rows = dict[str, Mapping[str, TaskScores]]
+
+
+def write_step(folder: Path, step: StepResult) -> None:
+    """Write down what happened when the task of `folder` was learnt, for `read_step`."""
+    write_sealed(folder / STEP, to_jsonable(step))
+
+
+def read_step(folder: Path) -> StepResult:
+    """What happened when the task of `folder` was learnt. Raises HoldfastError."""
+    return read_typed(folder / STEP, StepResult, sealed=True)
 
 
 def measured_split(task: Task, settings: ContinualRunSettings) -> EvalSet:
@@ -107,17 +119,17 @@ class Evaluator:
         tag = f"{weights[:12]}-{self.settings.split}"
         path = folder / f"scores-{tag}-{learnt}.json"
         if path.exists():
-            found = read_typed(path, dict[str, TaskScores])
+            found = as_type(read_sealed(path), dict[str, TaskScores], path)
         else:
             found = self._measure(weights, clip).scores(learnt)
-            write_json(path, to_jsonable(found))
+            write_sealed(path, to_jsonable(found))
         if self.held_out:
             path = folder / f"held-out-{tag}-{self.these}.json"
             if not path.exists():
                 with self.run.clock("evaluation"):
                     seen = self._embed(clip(), self.held_out, ())
-                write_json(path, to_jsonable(seen.scores()))
-            self.held_out_rows[name] = read_typed(path, dict[str, TaskScores])
+                write_sealed(path, to_jsonable(seen.scores()))
+            self.held_out_rows[name] = as_type(read_sealed(path), dict[str, TaskScores], path)
         return found
 
     def _measure(self, weights: str, clip: Callable[[], CLIP]) -> Embedded:

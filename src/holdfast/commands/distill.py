@@ -25,7 +25,7 @@ from holdfast.data.views import Renderer, View, Views
 from holdfast.device import pick_device
 from holdfast.errors import UsageError
 from holdfast.experiment import Experiment
-from holdfast.files import read_json, write_json
+from holdfast.files import read_typed, write_sealed
 from holdfast.models.student import check_student, load_student
 from holdfast.models.text import class_means
 from holdfast.models.tower import Tower
@@ -111,8 +111,8 @@ def distill(
         run.check_inputs(inputs)
         ledger_name = run.folder / "queries.json"  # of the run, whatever its folder is called
         if not ledger_name.exists():
-            write_json(ledger_name, {"run": uuid.uuid4().hex})
-        store.ledger.run = str(read_json(ledger_name)["run"])
+            write_sealed(ledger_name, {"run": uuid.uuid4().hex})
+        store.ledger.run = read_typed(ledger_name, dict[str, str], sealed=True).get("run", "")
         # Before anything is paid to a teacher that is no longer the one that filled the store.
         checked = spot_check(store, questions, settings)
 
@@ -135,7 +135,8 @@ def distill(
             logits = measure.zero_shot_logits(experiment, store, questions.sampled)
             advice = measure.advise(domains, questions.sampled, logits)
             print(advice.text, flush=True)
-        write_json(run.folder / "advice.json", to_jsonable(advice))
+        if advice:
+            write_sealed(run.folder / "advice.json", to_jsonable(advice))
         if advice and settings.advice_only:
             return advice
 

@@ -11,7 +11,7 @@ from holdfast import results
 from holdfast.commands import distill_plan as plan
 from holdfast.commands import distill_scores as measure
 from holdfast.experiment import Experiment, measured
-from holdfast.files import read_typed, write_json
+from holdfast.files import read_typed, write_sealed
 from holdfast.methods.base import Family, Method, compose
 from holdfast.models.classifier import Classifier
 from holdfast.runs import Run
@@ -33,7 +33,7 @@ def run_trial(
     folder = run.folder / trial.folder(settings, domains)
     done = folder / "trial.json"
     if done.exists():
-        return read_typed(done, results.TrialResult)
+        return read_typed(done, results.TrialResult, sealed=True)
     experiment.forget(trial.seed)
     seconds: dict[Path, float] = {}
 
@@ -90,5 +90,5 @@ def run_trial(
         evaluation_seconds=time.monotonic() - begun,
         **about,
     )
-    write_json(done, to_jsonable(result))
+    write_sealed(done, to_jsonable(result))
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,19 @@ from holdfast.data.batches import sequential_batches
 from holdfast.data.folders import LabelledImages, scan_split, without_images
 from holdfast.data.layouts import TO_MEASURE, Choice
 from holdfast.data.readable import problem_of
-from holdfast.errors import UsageError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.evaluation import classifier_logits
-from holdfast.files import read_json, read_typed
+from holdfast.files import read_sealed, read_typed
+from holdfast.foreign import without_network
 from holdfast.metrics import is_correct, score, surest_mistakes
 from holdfast.models.classifier import Classifier, text_head
-from holdfast.models.clip import load_clip
+from holdfast.models.clip import ModelNotHere, load_clip
 from holdfast.names import ClassNames
 from holdfast.results import Evaluation, Mistake, SetScores, write_result
-from holdfast.runs import SETTINGS, result_header
+from holdfast.runs import HEAD_PROMPTS, SETTINGS, result_header
 from holdfast.verdicts import decide
+
+logger = logging.getLogger(__name__)
 
 MISTAKES = 24  # pictures of a report
 MISTAKES_PER_CLASS = 4
@@ -52,10 +56,14 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         for name, place in named(settings.data).items()
     }
     models, run = [classifier], Path(settings.classifier)
-    if (run / "prompts.json").is_file():
-        models.append(original(run, classifier.classes, settings.device))
     scores: dict[str, SetScores] = {}
     notes: list[str] = []
+    if (run / HEAD_PROMPTS).is_file():
+        try:
+            models.append(original(run, classifier.classes, settings.device))
+        except ModelNotHere as error:
+            notes.append(f"The zero-shot model was not compared: {error}")
+            logger.warning("%s", notes[0])
     for name, data in sets.items():
         scores[name], read = on_images(models, data, settings)
         notes += [*data.notes, *not_measured(data, read)]
@@ -141,13 +149,21 @@ def not_measured(data: LabelledImages, read: Sequence[int]) -> list[str]:
 
 
 def original(run: Path, classes: ClassNames, device: str) -> Classifier:
-    """The model that a name-only transfer started from, with its zero-shot head."""
+    """The model that a name-only transfer started from, with its zero-shot head.
+
+    The run may be a stranger's: nothing that it names is fetched. Raises ModelNotHere for a model
+    that is not on this machine, HoldfastError for files that cannot be read.
+    """
     settings = settings_of(run)
-    clip = load_clip(settings.model, settings.pretrained, device, settings.seed)
-    prompts = read_typed(run / "prompts.json", list[list[str]])
+    with without_network():
+        clip = load_clip(settings.model, settings.pretrained, device, settings.seed)
+    said = read_typed(run / HEAD_PROMPTS, dict[str, list[list[str]]], sealed=True)
+    prompts = said.get("prompts", [])
+    if len(prompts) != len(classes):
+        raise HoldfastError(f"{run / HEAD_PROMPTS} is not of this run's {len(classes)} classes.")
     return Classifier(clip, text_head(clip, prompts), classes).eval()
 
 
 def settings_of(run: Path) -> TransferSettings:
     """Of a name-only transfer in its folder."""
-    return TransferSettings.from_dict(read_json(run / SETTINGS))
+    return TransferSettings.from_dict(read_sealed(run / SETTINGS))

@@ -26,14 +26,14 @@ from holdfast.commands.transfer_prepare import (
 )
 from holdfast.commands.transfer_scores import Measured, alpha_result, measure, sample_paths
 from holdfast.commands.transfer_train import choose, merging, train
-from holdfast.files import write_json
+from holdfast.files import write_sealed
 from holdfast.generation import read_manifest
 from holdfast.generation.sources import find_pipelines
 from holdfast.models.classifier import Classifier, text_head
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.prompts import prompts_for
 from holdfast.results import Costs, ModelInfo, TransferResult
-from holdfast.runs import Run, peak_memory
+from holdfast.runs import HEAD_PROMPTS, Run, peak_memory
 from holdfast.seen import SEEN
 
 
@@ -117,5 +117,5 @@ def zero_shot_classifier(run: Run, plan: TransferPlan, clip: CLIP) -> Classifier
         plan.settings.head_prompts or plan.settings.prompts,
         run.folder / "descriptions.json",
     )
-    write_json(run.folder / "prompts.json", prompts)
+    write_sealed(run.folder / HEAD_PROMPTS, {"prompts": prompts})
     return Classifier(clip, text_head(clip, prompts), plan.classes).eval()

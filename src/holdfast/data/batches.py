@@ -7,20 +7,18 @@ number of workers.
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from holdfast.data.decoding import CACHE_BYTES, Decoder, Transform, own_randomness
+from holdfast.data.loading import alive, load
 from holdfast.data.pictures import UnreadableImage, read_image
 from holdfast.errors import HoldfastError
 from holdfast.files import derive_seed
@@ -125,7 +123,7 @@ class TrainingBatches(Dataset):
         return self.steps_per_epoch * self.epochs
 
     def __call__(self, start: int = 0) -> Iterator[Batch]:
-        for loaded in _load(self, range(start, len(self)), self.workers):
+        for loaded in load(self, range(start, len(self)), self.workers):
             _warn(loaded.unreadable, self.unreadable)
             if loaded.batch is None:
                 raise HoldfastError("None of the training images can be read; see those named.")
@@ -146,6 +144,7 @@ class TrainingBatches(Dataset):
             for epoch, place in self.places(step):
                 order = epoch_order(len(self.data), self.seed, epoch)
                 for offset in range(len(order)):
+                    alive()
                     index = order[(place + offset) % len(order)]
                     if index in failed:
                         continue
@@ -228,6 +227,7 @@ class SequentialBatches(Dataset):
         indices: list[int] = []
         images: list[Tensor] = []
         for index in range(first, min(first + self.batch_size, len(self.data))):
+            alive()
             try:
                 images.append(self.transform(read_image(self.data.paths[index])))
                 indices.append(index)
@@ -248,7 +248,7 @@ def sequential_batches(
     """
     dataset = SequentialBatches(data, transform, batch_size)
     skipped: set[Path] = set()
-    for loaded in _load(dataset, range(len(dataset)), workers):
+    for loaded in load(dataset, range(len(dataset)), workers):
         _warn(loaded.unreadable, skipped)
         if loaded.batch is not None:
             yield loaded.batch
@@ -261,44 +261,6 @@ def epoch_order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The order of `count` images in the 0-based `epoch`: depends on `seed` and `epoch` alone."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
     return tuple(torch.randperm(count, generator=generator).tolist())
-
-
-def _load(
-    dataset: TrainingBatches | SequentialBatches, steps: range, workers: int
-) -> Iterator[_Loaded]:
-    """The items `steps` of a data set, in order; each worker prepares whole steps."""
-    if not workers:
-        return (dataset[step] for step in steps)
-    # The items are whole batches already: batch_size=None hands them over as they are. With a
-    # generator of its own the loader draws nothing from the one that training uses.
-    own = torch.Generator()
-    loader = DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=steps,
-        num_workers=min(workers, os.cpu_count() or 1),
-        generator=own,
-        pin_memory=torch.cuda.is_available(),
-    )
-    with script_hidden():  # it starts all workers
-        return iter(loader)
-
-
-@contextmanager
-def script_hidden() -> Iterator[None]:
-    """Processes that are spawned inside the block do not run the user's script again.
-
-    macOS and Windows spawn them, and each would begin with the script, which would call us anew.
-    Workers need nothing of it: what they do is in this package.
-    """
-    script = vars(sys.modules["__main__"])
-    known: dict[str, Any] = {key: script[key] for key in ("__file__", "__spec__") if key in script}
-    script["__spec__"] = None
-    script.pop("__file__", None)
-    try:
-        yield
-    finally:
-        script.update(known)
 
 
 def _collate(

@@ -27,6 +27,7 @@ from holdfast.generation.manifest import (
     read_missing,
     read_records,
 )
+from holdfast.json_lines import append_lines, json_line
 from holdfast.names import ClassNames
 from holdfast.progress import progress
 from holdfast.seen import SEEN
@@ -139,8 +140,7 @@ def _remembering(out: Path) -> Iterator[None]:
         yield
     finally:
         if (out / SETTINGS).exists():
-            with _writing(out):
-                SEEN.keep(out)
+            SEEN.keep(out)
 
 
 def _must_match(job: Job, generators: list[str], precision: str) -> dict[str, Any]:
@@ -163,8 +163,8 @@ def _prepare(out: Path, job: Job, fixed: dict[str, Any]) -> set[Place]:
     """Make `out` ready to draw into; the places of images that are there and whole."""
     path = out / SETTINGS
     if path.exists():
-        # Earlier versions stored pictures as drawn. Other keys that they did not write say nothing.
-        earlier = {"resize": None, **files.read_json(path)}
+        # Other keys that earlier versions did not write say nothing.
+        earlier = {"resize": None, **files.read_sealed(path)}
         changed = [key for key, value in fixed.items() if earlier.get(key, value) != value]
         if changed:
             raise UsageError(
@@ -173,22 +173,10 @@ def _prepare(out: Path, job: Job, fixed: dict[str, Any]) -> set[Place]:
             )
     elif (out / IMAGES).exists():
         raise UsageError(f"{out} holds a folder {IMAGES} that is not ours; choose another folder.")
-    with _writing(out):
-        files.remove_leftovers(out)
-        files.write_json(path, {"counts": list(job.counts), **fixed})
-        job.classes.write(out / IMAGES)
-        return _verified(out, job.classes)
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise HoldfastError(
-            f"Cannot write to {out}: {error.strerror}; make room or choose another folder, and run "
-            "again to go on."
-        ) from None
+    files.remove_leftovers(out)
+    files.write_sealed(path, {"counts": list(job.counts), **fixed})
+    job.classes.write(out / IMAGES)
+    return _verified(out, job.classes)
 
 
 def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> str:
@@ -211,15 +199,15 @@ def _verified(out: Path, classes: ClassNames) -> set[Place]:
     """Places of recorded images whose file is unchanged; the manifest is left with these alone."""
     labels = {class_id: label for label, class_id in enumerate(classes.ids)}
     whole: dict[Place, GeneratedImage] = {}
-    for record in read_records(out):
+    for record in read_records(out, leave_out=True):
         label = labels.get(record.class_id)
         if label is not None and _unchanged(out / record.file, record.sha256):
             whole[label, record.index] = record
-    lines = (json.dumps(r.to_json(), ensure_ascii=False) + "\n" for r in whole.values())
-    text = "".join(lines)
+    content = b"".join(map(json_line, (r.to_json() for r in whole.values())))
     manifest = out / MANIFEST
-    if manifest.exists() and manifest.read_bytes() != text.encode():
-        files.write_text(manifest, text)
+    if manifest.exists() and manifest.read_bytes() != content:
+        with files.atomic_write(manifest) as temporary:
+            temporary.write_bytes(content)
     return set(whole)
 
 
@@ -257,8 +245,7 @@ def _note_missing(out: Path, job: Job, place: Place, flaw: str) -> None:
         flaw=flaw,
         tries=job.settings.redraws + 1,
     )
-    with _writing(out):
-        files.append_lines(out / MISSING, [asdict(image)])
+    append_lines(out / MISSING, [asdict(image)])
 
 
 def _save(
@@ -291,11 +278,10 @@ def _save(
         precision=precision,
         sha256=hashlib.sha256(png).hexdigest(),
     )
-    with _writing(out):
-        with files.atomic_write(out / record.file) as temporary:
-            temporary.write_bytes(png)
-        SEEN.note_digest(out / record.file, record.sha256)
-        files.append_lines(out / MANIFEST, [record.to_json()])
+    with files.atomic_write(out / record.file) as temporary:
+        temporary.write_bytes(png)
+    SEEN.note_digest(out / record.file, record.sha256)
+    append_lines(out / MANIFEST, [record.to_json()])
 
 
 def as_stored(picture: np.ndarray, resize: int | None) -> Image.Image:

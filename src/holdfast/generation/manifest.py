@@ -10,14 +10,15 @@ out/images/<class id>/<index>.png
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast import names
-from holdfast.errors import HoldfastError
-from holdfast.files import read_json, read_lines
+from holdfast.errors import DamagedFile, HoldfastError
+from holdfast.files import as_type, read_sealed
+from holdfast.json_lines import read_lines
 from holdfast.names import ClassNames
 
 MANIFEST, SETTINGS, IMAGES = "manifest.jsonl", "generation.json", "images"
@@ -130,13 +131,19 @@ def is_generated(folder: Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the images that were last asked for; `folder` may hold more of a class.
 
-    Raises HoldfastError if images are still to be drawn, or if the files are of another version.
+    Raises HoldfastError if images are still to be drawn, or if the files are damaged or of another
+    version.
     """
     classes = names.read_names(folder / IMAGES / "classes.json")
     order = {class_id: label for label, class_id in enumerate(classes.ids)}
-    listed = read_json(folder / SETTINGS).get("counts", [])
+    about = read_sealed(folder / SETTINGS)
+    listed = as_type(about.get("counts"), list[int], folder / SETTINGS)
     if len(listed) != len(classes):
         raise another_version(folder / SETTINGS)
+    if about.get("classes") != classes.to_json():
+        raise DamagedFile(
+            f"{folder / IMAGES / 'classes.json'} names other classes than were drawn."
+        )
     counts = dict(zip(classes.ids, listed, strict=True))
     records = {
         (r.class_id, r.index): r
@@ -159,38 +166,46 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(folder, classes, tuple(by_label), missing)
 
 
-def read_records(folder: Path) -> list[GeneratedImage]:
+def read_records(folder: Path, *, leave_out: bool = False) -> list[GeneratedImage]:
     """All lines of the manifest of `folder`; half a line, as a kill may leave one, is left out.
 
-    Raises HoldfastError for lines of another version.
+    leave_out: name damaged lines in a warning, and go on without them.
+
+    Raises DamagedFile for them else, and HoldfastError for lines of another version.
     """
-    return _records(folder / MANIFEST, GeneratedImage)
+    return _records(folder / MANIFEST, GeneratedImage, leave_out)
 
 
-def read_missing(folder: Path) -> list[MissingImage]:
+def read_missing(folder: Path, *, leave_out: bool = False) -> list[MissingImage]:
     """The images of `folder` that came out flawed in all of their tries, as last recorded.
 
-    Raises HoldfastError for lines of another version.
+    leave_out: as for `read_records`.
+
+    Raises HoldfastError for lines that are damaged, or of another version.
     """
-    found = _records(folder / MISSING, MissingImage)
+    found = _records(folder / MISSING, MissingImage, leave_out)
     return list({(image.class_id, image.index): image for image in found}.values())
 
 
-def _records(path: Path, kind: type[T]) -> list[T]:
-    """The lines of `path` as objects of a `kind`, parsed once while it stays as it is."""
+def _records(path: Path, kind: type[T], leave_out: bool) -> list[T]:
+    """The lines of `path` as objects of a `kind`, read once while it stays as it is."""
     if not path.exists():
         return []
     state = path.stat()
     wanted: Any = kind
-    return list(_parsed(path.absolute(), wanted, state.st_size, state.st_mtime_ns))
+    return list(
+        _parsed(path.absolute(), wanted, leave_out, state.st_size, state.st_mtime_ns, state.st_ino)
+    )
 
 
 @lru_cache(maxsize=8)
-def _parsed(path: Path, kind: Any, size: int, changed: int) -> tuple[Any, ...]:
-    try:
-        return tuple(kind(**line) for line in read_lines(path))
-    except TypeError:
-        raise another_version(path) from None
+def _parsed(path: Path, kind: Any, leave_out: bool, *state: int) -> tuple[Any, ...]:
+    lines = read_lines(path, leave_out=leave_out)
+    known = {each.name for each in fields(kind)}
+    if any(set(line) != known for line in lines):
+        raise another_version(path)
+    found: list[Any] = as_type(lines, list[kind], path)
+    return tuple(found)
 
 
 def another_version(path: Path) -> HoldfastError:

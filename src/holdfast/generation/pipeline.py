@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from holdfast import foreign
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.files import read_json
+from holdfast.generation.checks import check_pipeline_folder
 from holdfast.generation.sources import PipelineSource, first_line, not_at_hand
 from holdfast.generation.weight_files import fetch, only_variant
 from holdfast.settings import DrawSettings
@@ -153,10 +155,13 @@ def _load(
                 folder = fetch(source.place, source.revision)
             except Exception as error:
                 raise not_at_hand(source.place, source.revision, error) from None
+        check_pipeline_folder(folder)
+        foreign.never_ask()
         options["variant"] = only_variant(folder)
-        if not safety_checker and "safety_checker" in read_json(folder / "model_index.json"):
+        index = read_json(folder / "model_index.json", strict=False)
+        if not safety_checker and "safety_checker" in index:
             options |= {"safety_checker": None, "requires_safety_checker": False}
-        with _quiet(), _errors_only(), warnings.catch_warnings():
+        with _quiet(), _errors_only(), foreign.without_network(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of configurations of older versions
             run = AutoPipelineForText2Image.from_pretrained(folder, **options)
             run = run.to(device)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from holdfast import builtin
 from holdfast.errors import HoldfastError, UsageError, require, shortened
+from holdfast.generation.checks import check_pipeline_folder
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def _find_one(place: str) -> PipelineSource:
             raise UsageError(
                 f"The folder {place} holds no diffusers pipeline: it lacks a model_index.json."
             )
+        check_pipeline_folder(folder)
         return PipelineSource(str(folder), folder.resolve().name, folder_hash(folder))
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?", place) or place.startswith("."):
         raise UsageError(f"The generator {place!r} is no folder here and no hub id (owner/name).")

@@ -17,12 +17,13 @@ from holdfast.data.decoding import picture_tensors
 from holdfast.data.in_memory import as_picture, each_picture
 from holdfast.data.pictures import UnreadableImage
 from holdfast.errors import UsageError
-from holdfast.files import read_json, write_json
+from holdfast.files import read_typed, write_json
 from holdfast.models.clip import CLIP, load_clip
 from holdfast.models.student import StudentTower, load_student_folder
 from holdfast.models.text import class_means, encode_text
 from holdfast.models.tower import Tower, read_weights, write_weights
 from holdfast.names import ClassNames
+from holdfast.sealed import listed_files, replaced_folder
 
 ABOUT, HEAD = "classifier.json", "head.safetensors"
 NAMES_SHOWN = 5  # names of classes in a classifier's own text
@@ -190,17 +191,20 @@ class Classifier(nn.Module):
     def save(self, folder: Path | str, about: Mapping[str, Any] | None = None) -> None:
         """Write the classifier to `folder`: the tower's own folder, with head and names beside it.
 
+        folder: a new one, or one that was written so before; it is replaced as a whole.
         about: what else there is to say of it, as JSON types; it joins `self.about`.
-        `classifier.json` comes last: a folder that has it is whole.
+
+        Raises UsageError for a folder that holds something else, HoldfastError for one that cannot
+        be written.
         """
         folder = Path(folder).expanduser()
-        (folder / ABOUT).unlink(missing_ok=True)
         self.about |= about or {}
-        self.tower.save(folder)
-        write_weights(self.head, folder / HEAD)
-        self.classes.write(folder)
         form = {"tower": self.tower.kind, "normalise": self.head.normalise}
-        write_json(folder / ABOUT, self.about | form)
+        with replaced_folder(folder) as new:
+            self.tower.save(new)
+            write_weights(self.head, new / HEAD)
+            self.classes.write(new)
+            write_json(new / ABOUT, self.about | form)
 
 
 def holds_classifier(folder: Path) -> Path | None:
@@ -212,12 +216,13 @@ def load_classifier(folder: Path | str, device: str = "auto") -> Classifier:
     """Load what `Classifier.save` wrote, whatever tower it has, in evaluation mode.
 
     folder: a classifier's, or a run's. device: `auto`, or as torch names it.
-    Raises UsageError if the folder holds none.
+    Raises UsageError if the folder holds none, DamagedFile for files that are not what was written.
     """
     place = holds_classifier(Path(folder))
     if place is None:
         raise UsageError(f"{folder} holds no classifier ({ABOUT} is missing).")
-    about = read_json(place / ABOUT)
+    listed_files(place)  # the tower's loader checks all of them
+    about = read_typed(place / ABOUT, dict[str, Any])
     tower: Tower
     if about.pop("tower", None) == StudentTower.kind:
         tower = load_student_folder(place, device)

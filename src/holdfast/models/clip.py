@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from holdfast import builtin
+from holdfast import builtin, foreign
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
 from holdfast.files import write_json
@@ -33,6 +33,10 @@ from holdfast.places import absolute_file, absolute_model
 
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")  # of files of weights
 WEIGHTS = "open_clip_model.safetensors"  # what open_clip calls them in a folder
+
+
+class ModelNotHere(HoldfastError):  # noqa: N818 - reads better where it is caught
+    """A model whose weights are not on this machine and could not be fetched."""
 
 
 @dataclass
@@ -119,8 +123,9 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
     device: `auto`, or as torch names it.
     seed: of the weights of `random`.
 
-    Raises UsageError for unknown names and tags, HoldfastError for weights that are not here and
-    cannot be fetched; both say what to do.
+    Raises UsageError for unknown names and tags and for a model that would run code of its own,
+    HoldfastError for weights that are damaged, or are not here and cannot be fetched; all say what
+    to do. Nothing is fetched for a folder.
     """
     import open_clip
     from open_clip.factory import parse_model_name
@@ -161,11 +166,18 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
             f"{identifier} is no open_clip folder (it has no {CONFIG}); give the folder that holds "
             "the configuration and the weights."
         )
+    local: AbstractContextManager[None] = nullcontext()
+    if schema == "local-dir":
+        foreign.check_model_folder(Path(identifier))
+        local = foreign.without_network()
+    foreign.never_ask()
     place = pick_device(device)
     with_weights = file is None and not random
     try:
         torch.manual_seed(seed)
-        with _unsaid():
+        with _unsaid(), local:
+            model_cfg = open_clip.get_model_config(built)
+            foreign.check_config(model_cfg, name)
             model = open_clip.create_model(
                 built,
                 pretrained=pretrained if with_weights and schema is None else None,
@@ -176,12 +188,12 @@ def load_clip(name: str, pretrained: str = "", device: str = "auto", seed: int =
                 require_pretrained=with_weights,
                 pretrained_text=False,  # a text tower without weights of its own is no CLIP
             )
-            model_cfg = open_clip.get_model_config(built)
             tokenizer = open_clip.get_tokenizer(built)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, UsageError):
         raise
     except Exception as error:  # a broken weights file makes its reader raise almost anything
-        raise HoldfastError(missing_clip(name, pretrained, schema, tag, error)) from None
+        kind = HoldfastError if schema == "local-dir" else ModelNotHere
+        raise kind(missing_clip(name, pretrained, schema, tag, error)) from None
     if file is not None:
         put_weights(model, file, shown)
     if tag.get("quick_gelu"):

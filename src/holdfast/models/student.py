@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from holdfast import builtin
+from holdfast import builtin, foreign
 from holdfast.device import pick_device
 from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
 from holdfast.files import atomic_write
@@ -105,9 +106,13 @@ def load_student(
 
     check_student(name, pretrained)
     shown, name = name, builtin.student(name) or absolute_model(name)
+    local: AbstractContextManager[None] = nullcontext()
+    if name.startswith("local-dir:"):
+        foreign.check_model_folder(Path(name.removeprefix("local-dir:")))
+        local = foreign.without_network()
     torch.manual_seed(seed)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), local:
             warnings.simplefilter("ignore")
             backbone = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except torch.OutOfMemoryError:

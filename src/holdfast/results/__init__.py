@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError
-from holdfast.files import read_typed, write_json
+from holdfast.files import as_type, read_sealed, write_sealed
 from holdfast.results.base import (
     Comparison,
     Conclusion,
@@ -144,15 +144,16 @@ def result_as_json(result: Result) -> dict[str, Any]:
 
 def write_result(path: Path, result: Result) -> None:
     """Write a result as JSON, with its kind and version."""
-    write_json(path, result_as_json(result))
+    write_sealed(path, result_as_json(result))
 
 
 def read_result(path: Path) -> Result:
     """The result that a file holds. Raises HoldfastError for anything else, naming the field."""
-    value = read_typed(path, dict[str, Any])
-    if value.get("version") != VERSION or value.get("kind") not in KINDS:
+    value = read_sealed(path)
+    kind = value.get("kind")
+    if value.get("version") != VERSION or not isinstance(kind, str) or kind not in KINDS:
         raise HoldfastError(
-            f"{path} holds no result of this version (kind {value.get('kind')!r}, version "
+            f"{path} holds no result of this version (kind {kind!r}, version "
             f"{value.get('version')!r}); run the command that made it again."
         )
-    return read_typed(path, KINDS[value["kind"]])
+    return as_type(value, KINDS[kind], path)

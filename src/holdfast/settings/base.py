@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, get_type_hints
 
 from holdfast.errors import did_you_mean
+from holdfast.files import CHECKSUM
 from holdfast.settings.convert import FieldError, at_home, convert, from_json_text
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -104,6 +105,8 @@ class Settings:
         """
         if not isinstance(values, Mapping):
             raise FieldError(where or cls.__name__, f" is {values!r}; give names and values.")
+        if not where:  # a run's file of settings
+            values = {name: value for name, value in values.items() if name != CHECKSUM}
         known = {each.name: each for each in fields(cls)}
         for name in values:
             if name not in known:

@@ -23,7 +23,10 @@ class Optimisation(Settings):
     # batches of 512, FLYP and GIFT at 1e-5; Adam's square-root rule brings 3e-5 at a batch of 512
     # to 1.5e-5 at our 128.
     learning_rate: float = setting(
-        1e-5, "Peak of the schedule; the default suits real CLIP checkpoints.", low=0
+        1e-5,
+        "Peak of the schedule; the default suits real CLIP checkpoints.",
+        low=0,
+        high=10,  # Adam moves a weight by about the rate
     )
     weight_decay: float = setting(
         0.1, "Decoupled weight decay, on every parameter as in the papers' code.", low=0

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from holdfast.errors import HoldfastError, UsageError, did_you_mean
-from holdfast.files import atomic_write, sha256
+from holdfast.files import sha256
 from holdfast.teachers.teacher import LOGIT_SCALE, unit_rows
+from holdfast.tensor_files import save_safetensors
 
 if TYPE_CHECKING:
     from holdfast.data.views import View
@@ -57,7 +57,7 @@ class FileTeacher:
                 self._tensors = {name: file.get_tensor(name) for name in ("images", "text")}
             self._rows = {name: _numbered(about[name]) for name in self._tensors}
             own = float(about.get("logit_scale", LOGIT_SCALE))
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+        except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
             raise UsageError(
                 f"{path} is no file of embeddings ({' '.join(str(error).split())}); "
                 "`holdfast.teachers.write_embeddings` writes one."
@@ -158,5 +158,4 @@ def write_embeddings(
         "identity": identity,
         "logit_scale": repr(float(logit_scale)),
     }
-    with atomic_write(Path(path).expanduser()) as temporary:
-        save_file(tensors, temporary, metadata=about)
+    save_safetensors(Path(path).expanduser(), tensors, about)

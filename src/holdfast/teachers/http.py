@@ -18,19 +18,18 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import httpx2
 import torch
 from torch import Tensor
 
 from holdfast.data.pictures import sendable
 from holdfast.errors import HoldfastError, UsageError, did_you_mean, shortened
 from holdfast.settings import TeacherSettings
-from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, unit_rows
+from holdfast.teachers.exchange import NoAddress, NoReply, Reply, TooLong, exchange
+from holdfast.teachers.teacher import LOGIT_SCALE, NotTaken, retrying, unit_rows
 
 if TYPE_CHECKING:
     from holdfast.data.views import View
@@ -41,7 +40,9 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 1.0  # seconds before the second try; doubled for each further one
 LONGEST_PAUSE = 60.0  # seconds
-PATIENCE = 600.0  # seconds; a service that wants to be left alone for longer ends the run
+PATIENCE = 600.0  # seconds for all tries of a request, with the pauses between them
+ANSWER_BYTES = 2**20  # of an answer; and as many more for each embedding as the next says
+EMBEDDING_BYTES = 2**18
 REPORTED = ("identity", "revision", "root", "backend", "dtype", "embedding_dtype")
 
 
@@ -70,9 +71,7 @@ class HTTPTeacher:
         self._key = os.environ.get("OPENAI_API_KEY", "").strip()
         if not re.fullmatch(r"[!-~]*", self._key):
             raise UsageError("OPENAI_API_KEY holds a space or a letter that no key can have.")
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        # Redirects are not followed, since one would hand the key to another address.
-        self._client = httpx2.Client(headers=headers, timeout=settings.timeout)
+        self._headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     @cached_property
     def model(self) -> str:
@@ -121,7 +120,8 @@ class HTTPTeacher:
         for start in range(0, len(items), self.batch):
             part = encode(items[start : start + self.batch])
             body = {"model": self.model, "input": part, "modality": modality}
-            answer = self._ask("POST", "embeddings", {**body, "encoding_format": "float"})
+            body["encoding_format"] = "float"
+            answer = self._ask("POST", "embeddings", body, len(part) * EMBEDDING_BYTES)
             rows.append(unit_rows(self._checked(answer, len(part)), f"The teacher at {self.name}"))
         return torch.cat(rows)
 
@@ -164,7 +164,7 @@ class HTTPTeacher:
         try:
             data = self._ask("GET", "models")["data"]
             entries = {str(entry["id"]): dict(entry) for entry in data}
-        except (LookupError, TypeError, ValueError):
+        except (LookupError, TypeError, ValueError, RecursionError):
             entries = {}
         wanted = self.settings.model
         if wanted is None and len(entries) == 1:
@@ -184,59 +184,71 @@ class HTTPTeacher:
             )
         return entries[wanted]
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+    def _ask(self, method: str, path: str, body: Any = None, room: int = 0) -> Any:
         """The JSON value of a successful answer, None where the service has no such list.
 
-        Tries again when the service is silent, busy or failing. A request that it received but did
-        not answer in time may be charged twice by a vendor, so each further try is in the log.
+        room: bytes that the answer may have beyond ANSWER_BYTES.
+
+        Tries again, for PATIENCE seconds at most, when the service is silent, busy or failing. A
+        vendor may charge for each try that it received, so `retrying` is called before the next.
         """
-        taken = False  # whether some try may have been worked on
+        begun, taken = time.monotonic(), False  # whether the last try may have been worked on
         for attempt in range(self.settings.retries + 1):
+            if attempt and taken and method == "POST":
+                retrying()
             wait = 0.0
             try:
-                answer = self._client.request(method, f"{self._base}/{path}", json=body)
-            except httpx2.TimeoutException as error:
-                taken |= not isinstance(error, httpx2.ConnectTimeout)
-                problem = f"nothing within {self.settings.timeout:g} s"
-            except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+                reply = exchange(
+                    method,
+                    f"{self._base}/{path}",
+                    body,
+                    headers=self._headers,
+                    timeout=self.settings.timeout,
+                    most=ANSWER_BYTES + room,
+                )
+            except NoReply as error:
+                problem, taken = self._short(str(error)), error.sent
+            except TooLong:
+                raise HoldfastError(
+                    f"The teacher at {self.name} answers with more than {ANSWER_BYTES + room:,} "
+                    "bytes; check the address."
+                ) from None
+            except NoAddress as error:
                 raise UsageError(f"{self.name} is no address of a service: {error}.") from None
-            except httpx2.RequestError as error:
-                taken |= not isinstance(error, httpx2.ConnectError)
-                problem = self._short(str(error)) or type(error).__name__
             else:
-                if answer.is_success:
-                    return self._json(answer)
-                if method == "GET" and answer.status_code in (404, 405, 501):
+                if 200 <= reply.status < 300:
+                    return self._json(reply)
+                if method == "GET" and reply.status in (404, 405, 501):
                     return None
-                problem = self._said(answer)
-                taken |= answer.status_code == 408 or answer.status_code >= 500
-                if answer.status_code not in (408, 425, 429) and answer.status_code < 500:
-                    self._refused(answer.status_code, problem, taken)
-                wait = retry_after(answer.headers.get("Retry-After", ""))
-            if attempt == self.settings.retries or wait > PATIENCE:
-                break
+                problem, wait = self._said(reply), reply.wait
+                taken = reply.status == 408 or reply.status >= 500
+                if reply.status not in (408, 425, 429) and reply.status < 500:
+                    self._refused(reply.status, problem)
             # The jitter keeps several clients from coming back at once; no result depends on it.
             pause = min(PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1.0)
             wait = max(wait, pause)
+            late = time.monotonic() - begun + wait > PATIENCE
+            if attempt == self.settings.retries or late:
+                break
             logger.warning("%s: %s; trying again in %.1f s.", self.name, problem, wait)
             time.sleep(wait)
         tries = "1 try" if attempt == 0 else f"{attempt + 1} tries"
-        later = f"; it asks to be left alone for {wait:.0f} s" if wait > PATIENCE else ""
+        later = f"; it asks to be left alone for {wait:.0f} s" if wait > LONGEST_PAUSE else ""
         raise (HoldfastError if taken else NotTaken)(
             f"The teacher at {self.name} does not answer ({problem}; {tries}{later}); see that it "
             "runs, or give it more time, then run the same command again to go on."
         )
 
-    def _json(self, answer: httpx2.Response) -> Any:
+    def _json(self, reply: Reply) -> Any:
         try:
-            return answer.json()
-        except ValueError:
+            return json.loads(reply.content)
+        except (ValueError, RecursionError):
             raise HoldfastError(
                 f"The teacher at {self.name} answered with something else than JSON "
-                f"({self._short(answer.text)!r}); check the address."
+                f"({self._short(reply.text)!r}); check the address."
             ) from None
 
-    def _refused(self, status: int, problem: str, taken: bool) -> NoReturn:
+    def _refused(self, status: int, problem: str) -> NoReturn:
         hints = {
             401: "set OPENAI_API_KEY to its key",
             403: "set OPENAI_API_KEY to its key",
@@ -245,21 +257,22 @@ class HTTPTeacher:
             422: "lower the batch, the number of images a request, or check the model's name",
         }
         hint = hints.get(status, "check the address and the model's name")
-        kind = HoldfastError if taken else NotTaken
-        raise kind(f"The teacher at {self.name} refused: {problem}; {hint}.")
+        raise NotTaken(f"The teacher at {self.name} refused: {problem}; {hint}.")
 
-    def _said(self, answer: httpx2.Response) -> str:
+    def _said(self, reply: Reply) -> str:
         """Status and message of an error, in OpenAI's form, FastAPI's, or any other."""
-        text = answer.text
+        text = reply.text
         try:
-            value = answer.json()
+            value = json.loads(reply.content)
             value = value.get("error", value.get("detail", text))
             value = value[0] if isinstance(value, list) else value
             value = value.get("message", value.get("msg")) if isinstance(value, dict) else value
             text = value if isinstance(value, str) else text
-        except (ValueError, AttributeError, LookupError):
+        except (ValueError, AttributeError, LookupError, RecursionError):
             pass
-        return f"HTTP status {answer.status_code}: {self._short(text) or answer.reason_phrase}"
+        phrases = {each.value: each.phrase for each in HTTPStatus}
+        said = self._short(text) or phrases.get(reply.status, "no reason")
+        return f"HTTP status {reply.status}: {said}"
 
     def _short(self, text: str) -> str:
         text = text.replace(self._key, "***") if self._key else text
@@ -285,16 +298,3 @@ def data_uri(view: View) -> str:
         found = "image/png", buffer.getvalue()
     kind, content = found
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def retry_after(header: str) -> float:
-    """Seconds that a Retry-After `header` asks for, as a number or a date; 0 for anything else."""
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -7,7 +7,8 @@ A folder for each teacher, named by a hash of its identity:
     lock                                held by the one process that asks
 
 A request is written to the ledger and sent; then its rows are stored. So a kill costs at most the
-answer to one request, which is asked and paid again.
+answer to one request, which is asked and paid again. Each further try of a request that the service
+may have worked on is written down, too, before it is sent.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,12 +29,12 @@ from torch import Tensor
 
 from holdfast.data.pictures import UnreadableImage
 from holdfast.data.views import View
-from holdfast.errors import HoldfastError
+from holdfast.errors import DamagedFile, HoldfastError
 from holdfast.files import derive_seed, remove_leftovers
 from holdfast.progress import progress
 from holdfast.teachers.ledger import BudgetExhausted, Ledger
 from holdfast.teachers.rows import StoredRows
-from holdfast.teachers.teacher import NotTaken, Teacher, Unusable, unit_rows
+from holdfast.teachers.teacher import NotTaken, Teacher, Unusable, before_each_retry, unit_rows
 
 T = TypeVar("T")
 
@@ -135,7 +137,7 @@ class EmbeddingStore:
     def _ask(self, views: Sequence[View]) -> None:
         """One request; of an answer that is not all usable, what is usable is kept."""
         problem = None
-        with self._charged(images=len(views)):
+        with self._charged(images=len(views)) as kept:
             try:
                 rows = self.teacher.embed_images(views)
             except Unusable as error:
@@ -146,6 +148,7 @@ class EmbeddingStore:
                 views = [view for view, good in zip(views, error.usable, strict=True) if good]
             if len(rows):
                 self._append([_image_key(view) for view in views], rows)
+            kept.rows = len(rows)
         if problem is not None:
             raise HoldfastError(
                 f"{str(problem).rstrip('.')} (it is that of {wrong[0].path}). The other answers "
@@ -175,9 +178,10 @@ class EmbeddingStore:
                 if len(missing) > self._left:
                     self.ledger.charge(texts=len(missing))  # raises, before a part is spent
                 for part in _batches(missing, self.teacher.batch):
-                    with self._charged(texts=len(part)):
+                    with self._charged(texts=len(part)) as kept:
                         rows = self.teacher.embed_text(part)
                         self._append([_text_key(prompt) for prompt in part], rows)
+                        kept.rows = len(part)
         return self._rows.take([_text_key(prompt) for prompt in prompts])
 
     def spot_check(self, views: Iterable[View], count: int, seed: int) -> Drift:
@@ -208,18 +212,21 @@ class EmbeddingStore:
         return all(_text_key(prompt) in self._rows for prompt in prompts)
 
     @contextmanager
-    def _charged(self, images: int = 0, texts: int = 0, purpose: str = "store") -> Iterator[None]:
+    def _charged(self, images: int = 0, texts: int = 0, purpose: str = "store") -> Iterator[_Kept]:
         """Charge for the request inside the block, and note its answer if it comes to its end."""
+        kept = _Kept()
         if self.teacher.free:
-            yield
+            yield kept
             return
-        self.ledger.charge(images, texts, purpose)
+        charge = partial(self.ledger.charge, images, texts, purpose)
+        charge()
         try:
-            yield
+            with before_each_retry(charge):
+                yield kept
         except (NotTaken, UnreadableImage):  # of an image that cannot be read nothing was sent
             self.ledger.withdraw()
             raise
-        self.ledger.answered()
+        self.ledger.answered(kept.rows)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -237,7 +244,24 @@ class EmbeddingStore:
             self._rows.refresh()
             self._rows.cut_off()
             self.ledger.refresh()
+            self._check_books()
             yield
+
+    def _check_books(self) -> None:
+        """Raise DamagedFile where ledger and rows tell of different numbers of answers."""
+        if self.teacher.free:
+            return
+        stored, spent = len(self._rows), self.ledger.spent
+        if stored < self.ledger.stored:
+            raise DamagedFile(
+                f"{self.folder} holds {stored:,} embeddings, and its ledger tells of "
+                f"{self.ledger.stored:,}; restore it from a copy, or remove it to ask again."
+            )
+        if spent < stored:
+            raise DamagedFile(
+                f"{self.ledger.path} tells of {spent:,} queries, and {stored:,} were answered; "
+                "restore it from a copy."
+            )
 
     def _append(self, keys: list[bytes], answer: Tensor) -> None:
         self._rows.append(keys, self._checked(answer, len(keys)))
@@ -252,6 +276,13 @@ class EmbeddingStore:
                 f"model that filled {self.folder}. Nothing of this answer was kept."
             )
         return unit_rows(answer, f"The teacher {self.teacher.name}")
+
+
+@dataclass
+class _Kept:
+    """How many rows of an answer were stored."""
+
+    rows: int = 0
 
 
 def _image_key(view: View) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -21,6 +23,32 @@ class NotTaken(HoldfastError):  # noqa: N818 - reads better where it is caught
     """A request that was not accepted: it never arrived, or was refused. It costs nothing."""
 
 
+_charge: ContextVar[Callable[[], None] | None] = ContextVar("charge", default=None)
+
+
+@contextmanager
+def before_each_retry(charge: Callable[[], None]) -> Iterator[None]:
+    """Inside the block a teacher calls `charge` before it sends a request again (see `retrying`).
+
+    charge: writes the further try down, or raises if there is no budget for it.
+    """
+    token = _charge.set(charge)
+    try:
+        yield
+    finally:
+        _charge.reset(token)
+
+
+def retrying() -> None:
+    """Say that a request is about to be sent again, which the service may charge for.
+
+    Raises what the charge raises.
+    """
+    charge = _charge.get()
+    if charge is not None:
+        charge()
+
+
 class Teacher(Protocol):
     """A vision-language model that is asked for embeddings and never differentiated.
 
@@ -29,7 +57,8 @@ class Teacher(Protocol):
     logit_scale: factor on cosine similarities.
     batch: largest number of images or prompts of one request.
     free: whether asking costs nothing. A request that fails may cost as much as one that is
-        answered, unless NotTaken is raised.
+        answered, unless NotTaken is raised. Before a further try of one that may have cost
+        something, `retrying` is called.
     """
 
     @property
