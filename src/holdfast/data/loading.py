@@ -110,17 +110,20 @@ def load(dataset: Dataset, steps: Sequence[int], workers: int) -> Iterator[Any]:
         num_workers=count,
         generator=torch.Generator(),
         pin_memory=torch.cuda.is_available(),
-        timeout=LOOK,
         worker_init_fn=_Began(signs, os.getpid()),
     )
     with script_hidden():  # it starts all workers
         source = iter(loader)
+    watch = _Watch(source._workers, signs)
+    watch.start()
     try:
         for _ in steps:
-            yield _next(source, signs)
+            yield _next(source, watch)
     except BaseException:
         _end(source)
         raise
+    finally:
+        watch.stop()
 
 
 @contextmanager
@@ -140,35 +143,59 @@ def script_hidden() -> Iterator[None]:
         script.update(known)
 
 
-def _next(source: Any, signs: Any) -> Any:
+class _Watch(threading.Thread):
+    """Kills the workers if none shows a sign of life while an item is waited for.
+
+    A thread: the process itself may wait for a worker that was stopped while it handed over.
+    """
+
+    def __init__(self, workers: list[Any], signs: Any) -> None:
+        super().__init__(daemon=True)
+        self.workers, self.signs = workers, signs
+        self.waiting = self.hung = False
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        seen, last = list(self.signs), time.monotonic()
+        while not self._over.wait(LOOK):
+            now = list(self.signs)
+            if now != seen or not self.waiting:
+                seen, last = now, time.monotonic()
+            elif time.monotonic() - last > SILENCE:
+                self.hung = True
+                for worker in self.workers:
+                    worker.kill()
+                return
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._over.set()
+
+
+def _next(source: Any, watch: _Watch) -> Any:
     """The next item, however long it takes while its workers show signs of life."""
-    seen, last = list(signs), time.monotonic()
-    while True:
-        try:
-            return next(source)
-        except (RuntimeError, OSError, EOFError) as error:
-            text = str(error)
-            if not isinstance(error, RuntimeError):  # a worker went while it handed something over
-                time.sleep(LOOK)
-            dead = [w for w in source._workers if not w.is_alive() and w.exitcode]
-            if text.startswith("DataLoader timed out") and not dead:
-                now = list(signs)
-                if now != seen:
-                    seen, last = now, time.monotonic()
-                elif time.monotonic() - last > SILENCE:
-                    raise HoldfastError(
-                        f"A process that decodes images has said nothing for {SILENCE:g} s; "
-                        f"{REMEDY}."
-                    ) from None
-                continue
-            if dead or "killed by signal" in text or "exited unexpectedly" in text:
-                raise HoldfastError(f"{_cause(dead)}; {REMEDY}.") from None
-            if is_shared_memory(text):
-                raise HoldfastError(
-                    f"The shared memory of this machine (/dev/shm) is too small; give it more, or "
-                    f"{REMEDY}."
-                ) from None
-            raise
+    watch.waiting = True
+    try:
+        return next(source)
+    except (RuntimeError, OSError, EOFError) as error:
+        if not isinstance(error, RuntimeError):  # a worker went while it handed something over
+            time.sleep(LOOK)
+        if watch.hung:
+            raise HoldfastError(
+                f"A process that decodes images has said nothing for {SILENCE:g} s; {REMEDY}."
+            ) from None
+        dead = [w for w in source._workers if not w.is_alive() and w.exitcode]
+        text = str(error)
+        if dead or "killed by signal" in text or "exited unexpectedly" in text:
+            raise HoldfastError(f"{_cause(dead)}; {REMEDY}.") from None
+        if is_shared_memory(text):
+            raise HoldfastError(
+                f"The shared memory of this machine (/dev/shm) is too small; give it more, or "
+                f"{REMEDY}."
+            ) from None
+        raise
+    finally:
+        watch.waiting = False
 
 
 def is_shared_memory(text: str) -> bool:
