@@ -100,7 +100,7 @@ def test_the_papers_recipe_takes_the_template_for_images_and_descriptions_for_th
     drawn = [json.loads(line) for line in lines]
     assert {d["prompt"] for d in drawn} == {f"a photo of a {name}." for name in WORDS}
     assert {(d["width"], d["height"]) for d in drawn} == {(16, 16)}
-    head = json.loads((run / "prompts.json").read_text())
+    head = json.loads((run / "prompts.json").read_text())["prompts"]
     assert head == [[f"{name} is round.", f"a {name}"] for name in WORDS]
 
 
