@@ -193,19 +193,27 @@ def _records(path: Path, kind: type[T], leave_out: bool) -> list[T]:
         return []
     state = path.stat()
     wanted: Any = kind
-    return list(
-        _parsed(path.absolute(), wanted, leave_out, state.st_size, state.st_mtime_ns, state.st_ino)
-    )
+    try:
+        return list(
+            _parsed(path.absolute(), wanted, state.st_size, state.st_mtime_ns, state.st_ino)
+        )
+    except DamagedFile:
+        if not leave_out:
+            raise
+        return _typed(read_lines(path, leave_out=True), kind, path)
 
 
 @lru_cache(maxsize=8)
-def _parsed(path: Path, kind: Any, leave_out: bool, *state: int) -> tuple[Any, ...]:
-    lines = read_lines(path, leave_out=leave_out)
+def _parsed(path: Path, kind: Any, *state: int) -> tuple[Any, ...]:
+    return tuple(_typed(read_lines(path), kind, path))
+
+
+def _typed(lines: list[dict[str, Any]], kind: Any, path: Path) -> list[Any]:
     known = {each.name for each in fields(kind)}
     if any(set(line) != known for line in lines):
         raise another_version(path)
     found: list[Any] = as_type(lines, list[kind], path)
-    return tuple(found)
+    return found
 
 
 def another_version(path: Path) -> HoldfastError:
