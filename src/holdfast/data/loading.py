@@ -113,7 +113,7 @@ def load(dataset: Dataset, steps: Sequence[int], workers: int) -> Iterator[Any]:
         worker_init_fn=_Began(signs, os.getpid()),
     )
     with script_hidden():  # it starts all workers
-        source = iter(loader)
+        source: Any = iter(loader)
     watch = _Watch(source._workers, signs)
     watch.start()
     try:
