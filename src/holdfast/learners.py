@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def in_parts(encode: Callable[[Tensor], Tensor], rows: Tensor, parts: int) -> Tensor:
-    """What `encode` makes of all rows, (n, ...), with the memory of one part of them.
+    """What `encode` makes of all rows, (n, ...), for the memory of one part of them.
 
     The embeddings are computed without a graph; a loss is over all of them; and where its gradients
     come back, each part is computed again, with a graph of its own (GradCache, arXiv 2101.06983).

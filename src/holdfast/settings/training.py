@@ -56,7 +56,7 @@ class Optimisation(Settings):
     grad_checkpointing: bool = setting(
         False,
         "Keep what lies between the layers only, and compute the rest again for the gradients: "
-        "much less memory, about a third more time.",
+        "much less memory, a third to a half more time.",
         free=True,
     )
 
