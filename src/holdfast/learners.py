@@ -29,6 +29,7 @@ def in_parts(encode: Callable[[Tensor], Tensor], rows: Tensor, parts: int) -> Te
 
     The embeddings are computed without a graph; a loss is over all of them; and where its gradients
     come back, each part is computed again, with a graph of its own (GradCache, arXiv 2101.06983).
+    The weights' gradients are summed over the parts before they are added: one more copy of them.
 
     encode: rows -> embeddings, each from its own row alone. parts: how many; 1 keeps one graph.
     """
