@@ -97,3 +97,25 @@ def test_a_strangers_run_fetches_nothing(saved, pictures, tmp_path, capsys, capl
         assert found == 0 and "zero-shot model was not compared" in caplog.text
         caplog.clear()
     assert not asked and not constants.HF_HUB_OFFLINE
+
+
+def test_of_splits_the_test_images_are_scored_and_the_wrong_level_is_refused(
+    saved, pictures, tmp_path, capsys, caplog
+):
+    caplog.set_level("INFO", "holdfast")
+    data = tmp_path / "data"
+    for split in ("train", "Testing"):
+        shutil.copytree(pictures, data / split)
+    shutil.rmtree(data / "Testing" / "red thing")
+    (data / "Testing" / "blue thing" / "x.heic").write_bytes(b"x")
+    assert main(["evaluate", str(saved), str(data), "--workers", "0", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "20 images" in printed and "files .heic (read where pillow-heif" in printed
+    assert f"{data}: splits, test 20 images, 3 classes; not used: train." in caplog.text
+    (data / "Testing").rename(data / "twitter")
+    (data / "train").rename(data / "google")
+    code, line = error_of(capsys, "evaluate", saved, data)
+    assert code == 2 and "'google' and 'twitter' hold the same folders" in line
+    words = ["evaluate", saved, data / "google", "--classes", "red thing,blue thing"]
+    assert main([*map(str, words), "--workers", "0", "--device", "cpu"]) == 0
+    assert "20 images" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """What is refused before anything is spent, and how settings become a plan."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,28 @@ def test_ids_that_cannot_be_spelt_out_are_left_to_their_file(tmp_path, monkeypat
     Path("names.json").write_text('{"n01": "cat", "n02": "dog"}')
     found = with_lasting_paths(plan_transfer(TransferSettings("names.json"))).settings
     assert found.names == [str(tmp_path / "names.json")]
+
+
+def test_names_come_from_the_folder_where_none_are_given(pictures, tmp_path):
+    for split in ("Train", "Test"):
+        for n, folder in enumerate(sorted(path for path in pictures.iterdir() if path.is_dir())):
+            shutil.copytree(folder, tmp_path / split / f"{n}.{folder.name.replace(' ', '_')}")
+
+    def found(**values):
+        return with_lasting_paths(plan_transfer(TransferSettings([], **values)))
+
+    made = found(folder=tmp_path, evaluate=tmp_path)
+    assert made.settings.names == ["blue thing", "green thing", "red thing"]
+    assert made.own.root == tmp_path / "Train" and made.real.root == tmp_path / "Test"
+    assert made.own.labels == made.real.labels == [0] * 10 + [1] * 10 + [2] * 10
+    assert any("'blue thing' of '0.blue_thing'" in note for note in scan(tmp_path / "Test").notes)
+    fewer = found(evaluate=tmp_path, classes="red thing, blue thing")
+    assert (
+        fewer.settings.names == ["blue thing", "red thing"]
+        and fewer.real.labels == [0] * 10 + [1] * 10
+    )
+    assert found(folder=tmp_path, classes=["-red thing"]).settings.names == made.settings.names[:2]
+    with pytest.raises(UsageError, match="no class name"):
+        found()
+    with pytest.raises(UsageError, match=r"No class is called like the folders '0\.blue_thing'"):
+        plan_transfer(TransferSettings(["red thing", "green thing"], folder=tmp_path))

@@ -117,6 +117,26 @@ def test_a_name_in_yaml_is_the_text_that_stands_there(task, name):
     assert (first.name, second.name) == (name, f"{name}x")
 
 
+def test_a_task_takes_some_of_its_classes(task):
+    for split in ("train", "val", "test"):
+        paint(task / split / "cow" / "0.png")
+    stream = write(task.parent, "- folder: pets\n  classes: [cow, dog]\n- {folder: pets, name: b}")
+    first, second = find_stream(stream)
+    found = open_source(first, task.parent)
+    assert found.classes.names == ("cow", "dog") == found.test.classes.names
+    assert len(open_source(second, task.parent).classes) == 3
+
+
+def test_a_task_keeps_what_it_could_not_read(task):
+    (task / "train" / "dog" / "0.png").write_bytes(b"no picture")
+    (task / "test" / "dog" / "gone.png").symlink_to(task / "nowhere.png")
+    found = open_task("pets", task)
+    assert [len(images) for _, images in found.splits()] == [3, 4, 4]
+    assert found.train.unreadable[0].startswith(f"{task}/train/dog/0.png: it is none of")
+    assert not found.test.notes
+    assert found.test.unreadable == (f"{task}/test/dog/gone.png: No such file or directory",)
+
+
 def test_a_missing_stream_file_is_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_stream(tmp_path / "none.yaml")

@@ -76,6 +76,15 @@ def test_a_table_names_no_link_that_leads_outside(folder):
     assert len(find_rows(folder, follow=True)) == 2
 
 
+def test_captions_beside_images_are_those_of_the_folder(folder):
+    (folder / "link.png").symlink_to(folder.parent / "outside.png")
+    for name in ("a", "link"):
+        (folder / f"{name}.txt").write_text(f"the {name}\n")
+    rows = [(row.path.name, row.caption) for row in find_rows(folder)]
+    assert rows == [("a.png", "the a"), ("b.png", "")]
+    assert [row.path.name for row in find_rows(folder, follow=True)][2:] == ["link.png"]
+
+
 def test_images_that_do_not_exist_cost_a_line_each(folder, caplog):
     gone = "".join(f"{n}.png,x\n" for n in range(5))
     (folder / "metadata.csv").write_text(f"file_name,label\n{gone}a.png,cat\n")

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 from PIL import Image
+from tests.data.shards import shard
 
 from holdfast.report.thumbnails import thumbnail
 
@@ -59,3 +60,13 @@ def test_tiny_images_are_enlarged_by_a_whole_number(tmp_path: Path) -> None:
     made = thumbnail(tmp_path / "photo.png")
     assert made is not None and not made.crisp
     assert (made.width, made.height) == (72, 72)
+
+
+def test_a_picture_in_an_archive(tmp_path):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    archive = shard(tmp_path / "b.tar", [{"png": (tmp_path / "a.png").read_bytes()}])
+    found, plain = thumbnail(archive / "b-00000.png"), thumbnail(tmp_path / "a.png")
+    assert found == plain and found is not None
+    assert thumbnail(archive / "none.png") is None
+    archive.write_bytes(b"no archive" * 100)
+    assert thumbnail(archive / "b-00000.png") is None

@@ -114,9 +114,11 @@ def names_to_learn(settings: TransferSettings, choice: Choice) -> ClassNames:
     if settings.names or (settings.folder is None and settings.evaluate is None):
         return names.from_arguments(settings.names)
     if settings.folder is not None:
-        return scan_split(settings.folder, TO_LEARN, None, choice).classes
-    assert settings.evaluate is not None
-    return scan_split(settings.evaluate, TO_MEASURE, None, choice).classes
+        found = scan_split(settings.folder, TO_LEARN, None, choice)
+    else:
+        assert settings.evaluate is not None
+        found = scan_split(settings.evaluate, TO_MEASURE, None, choice)
+    return names.from_names(found.classes.names)  # as if they had been given
 
 
 def check_replay(settings: TransferSettings, composition: Composition) -> None:

@@ -139,7 +139,8 @@ def _places(root: Path, choice: Choice) -> dict[str, Part]:
             f"{root} holds classes and no domains: there are no folders in {found[0]!r} and the "
             "others; its images must lie in <domain>/<class name>/."
         )
-    return {name: look_whole(root / name, choice) for name in found}
+    parts = {name: look_whole(root / name, choice) for name in found}
+    return {name: replace(part, within=root) for name, part in parts.items()}
 
 
 def look_whole(domain: Path, choice: Choice) -> Part:

@@ -120,7 +120,7 @@ def scan_part(
     if part.rows is None and is_generated(part.folder):
         return _scan_generated(part.folder, classes, choice)
     if part.rows is None:
-        return _scan_folders(part.folder, classes, choice)
+        return _scan_folders(part, classes, choice)
     groups: dict[str, list[Path]] = {}
     for row in part.rows:
         if row.label is None:
@@ -134,8 +134,9 @@ def scan_part(
     return _labelled(part.folder, list(grouped), grouped.__getitem__, {}, classes, choice)
 
 
-def _scan_folders(root: Path, classes: ClassNames | None, choice: Choice) -> LabelledImages:
-    walk = Walk(root, choice.links == "follow")
+def _scan_folders(part: Part, classes: ClassNames | None, choice: Choice) -> LabelledImages:
+    root = part.folder
+    walk = Walk(root, choice.links == "follow", part.within)
     folders = walk.folders(root)
     if not folders:
         raise HoldfastError(

@@ -59,10 +59,12 @@ class Part:
     """Images of one split, of one domain, or of the whole.
 
     folder: where they are. rows: those of a table; None where the folder itself says what they are.
+    within: what the user gave, which links must not lead out of; None is the folder.
     """
 
     folder: Path
     rows: Sequence[TableRow] | None = None
+    within: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def look(place: Path, choice: Choice | None = None) -> Layout:
     if parts := _splits(place, folders, walk):
         return Layout(place, "splits", parts)
     if not (place / "classes.json").is_file() and (same := _same_inside(place, folders, walk)):
-        return Layout(place, "domains", {name: Part(place / name) for name in same})
+        return Layout(place, "domains", {name: Part(place / name, within=place) for name in same})
     return Layout(place, "classes", {"": Part(place)})
 
 
@@ -197,7 +199,7 @@ def _splits(folder: Path, folders: Sequence[str], walk: Walk) -> dict[str, Part]
             raise UsageError(f"{folder} has {present[0]} and {present[1]}; keep one.")
         if present:
             place = folder / present[0]
-            found[split] = Part(place, find_rows(place, walk.follow))
+            found[split] = Part(place, find_rows(place, walk.follow), folder)
     return found
 
 

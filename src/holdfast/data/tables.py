@@ -73,7 +73,9 @@ def find_rows(place: Path, follow: bool = False) -> list[TableRow] | None:
     images = [place / name for name in names if Path(name).suffix.lower() in suffixes()]
     if not any(path.with_suffix(".txt").is_file() for path in images):
         return None
-    return [TableRow(path, caption=_beside(path)) for path in images if path.is_file()]
+    real = os.path.realpath(place)
+    inside = [p for p in images if follow or os.path.realpath(p).startswith(real + os.sep)]
+    return [TableRow(path, caption=_beside(path)) for path in inside if path.is_file()]
 
 
 def _beside(image: Path) -> str:

@@ -26,12 +26,13 @@ def is_leftover(name: str) -> bool:
 class Walk:
     """Lists folders and images below `root`.
 
-    follow: whether links that lead out of `root` are followed; those that lead upward never are.
+    follow: whether links that lead out of `within` are followed; those that lead upward never are.
+    within: `root`, or a folder around it.
     """
 
-    def __init__(self, root: Path, follow: bool = False) -> None:
+    def __init__(self, root: Path, follow: bool = False, within: Path | None = None) -> None:
         self.root, self.follow = root, follow
-        self._real = os.path.realpath(root)
+        self._real = os.path.realpath(within or root)
         self._left: Counter[str] = Counter()
 
     def folders(self, folder: Path) -> list[str]:

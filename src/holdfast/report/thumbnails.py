@@ -8,12 +8,14 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from holdfast.archives import open_file
+from holdfast.errors import UsageError
 from holdfast.report.blocks import Thumbnail
 
 STORED_SIDE = 144  # pixels of a side, at most
 SHOWN_SIDE = 72  # pixels of the page: half of them, for displays with twice as many
 TINY = 64  # an image no larger than this keeps its pixels, which are shown with hard edges
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 
 
 def thumbnail(path: Path, alt: str = "", caption: str = "") -> Thumbnail | None:
@@ -22,13 +24,13 @@ def thumbnail(path: Path, alt: str = "", caption: str = "") -> Thumbnail | None:
     A tiny image is enlarged by a whole number, so that all of its pixels are squares of one size.
     """
     try:
-        with Image.open(path, formats=PICTURE_FORMATS) as image:
+        with open_file(path) as opened, Image.open(opened, formats=PICTURE_FORMATS) as image:
             tiny = max(image.size) <= TINY
             image.thumbnail(
                 (STORED_SIDE, STORED_SIDE)
             )  # first, so that a large JPEG is decoded small
             small = _as_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, UsageError, Image.DecompressionBombError):
         return None
     buffer = io.BytesIO()
     if tiny:
