@@ -3,9 +3,10 @@
     python benchmarks/continual_step.py [--pairs 3]      (some six minutes on a quiet core)
 
 ViT-B/32 with random weights, 16 images of the task, 16 replay images, 100 classes, float32. The
-plain step keeps the previous model and asks it in every step, encodes every prompt with the whole
-context, builds one graph of all losses, walks it once for the Fisher information and once for the
-gradients, and has autograd differentiate the penalty. Ours is what `train.fit` makes of
+plain step has the order of the public code: it keeps the previous model and asks it in every step,
+encodes every prompt with the whole context, back-propagates the replay losses, reads the Fisher
+information from their gradients, and back-propagates the rest, with autograd differentiating the
+penalty. Ours is what `train.fit` makes of
 `methods.gift`, in float32 and with bf16 autocast. Each has a process of its own and the plain
 step takes turns with one of ours, so that both meet the same machine; the ratios are medians over
 the turns. Seconds are the processor's, on one thread, so that other work on the machine does not
@@ -177,28 +178,29 @@ def plain(asked: Connection, gradients: Path) -> None:
 
     def step() -> dict[str, float]:
         optimizer.zero_grad()
-        task = logits(model, at.images, tokens)
         paired = logits(model, at.replayed, pairs)
         with torch.no_grad():
             taught = logits(teacher, at.replayed, pairs)
         losses = {
-            "cross_entropy": F.cross_entropy(task, at.labels, label_smoothing=SMOOTHING),
             "distillation_image": distill(paired, taught),
             "distillation_text": distill(paired.T, taught.T),
             "alignment_image": align(paired),
             "alignment_text": align(paired.T),
         }
-        replayed = sum(loss for name, loss in losses.items() if name != "cross_entropy")
-        found = torch.autograd.grad(replayed, list(learning.values()), retain_graph=True)
-        fisher = {
-            name: g.square() / g.square().mean() for name, g in zip(learning, found, strict=True)
-        }
-        del found
-        losses["consolidation"] = STRENGTH * sum(
-            (fisher[name] * (p - anchor[name].detach()).square()).sum()
-            for name, p in learning.items()
-        )
         sum(losses.values()).backward()
+        fisher = {name: p.grad.square() for name, p in learning.items()}
+        fisher = {name: square / square.mean() for name, square in fisher.items()}
+        task = logits(model, at.images, tokens)
+        rest = {
+            "cross_entropy": F.cross_entropy(task, at.labels, label_smoothing=SMOOTHING),
+            "consolidation": STRENGTH
+            * sum(
+                (fisher[name] * (p - anchor[name].detach()).square()).sum()
+                for name, p in learning.items()
+            ),
+        }
+        sum(rest.values()).backward()
+        losses |= rest
         optimizer.step()
         return {name: loss.item() for name, loss in losses.items()}
 

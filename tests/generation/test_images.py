@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import threading
 import time
 import weakref
 
@@ -354,3 +355,24 @@ def test_pictures_can_be_stored_at_the_models_size(whole, diffusion, tmp_path):
             draw(whole.folder, diffusion, resize=16)
     finally:
         write_sealed(settings, known)
+
+
+def test_images_are_saved_beside_the_drawing(whole, diffusion, tmp_path, monkeypatch):
+    """The first waits until the second batch is drawn; all end as they do without waiting."""
+    drawn, second = [], threading.Event()
+    draw_batch, save = pipeline.Pipeline.draw, images._save
+
+    def watched(self, prompts, *given):
+        drawn.append(len(prompts))
+        if len(drawn) == 2:
+            second.set()
+        return draw_batch(self, prompts, *given)
+
+    def late(*given):
+        assert second.wait(60)
+        save(*given)
+
+    monkeypatch.setattr(pipeline.Pipeline, "draw", watched)
+    monkeypatch.setattr(images, "_save", late)
+    assert draw(tmp_path, diffusion).records == whole.records
+    assert drawn == [5, 5, 2]

@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from holdfast.generation.pipeline import Pipeline
 
+WAITING = 32  # images that wait to be saved; 0.4 GB at 1024 px
 GIVE_UP = 16  # missing images before the first that is not: no pipeline of any use does so
 
 logger = logging.getLogger(__name__)
@@ -88,14 +91,17 @@ def generate_images(
                 missing = [b for b in job.batches(turn, len(sources)) if not settled.issuperset(b)]
                 if not missing:
                     continue
-                with pipeline.loaded(source, chosen, precision, settings.safety_checker) as pipe:
+                with (
+                    pipeline.loaded(source, chosen, precision, settings.safety_checker) as pipe,
+                    _saving(out, job, pipe, precision) as save,
+                ):
                     pipe.warn_of_cuts([prompt for group in prompts for prompt in group])
                     for batch in missing:
                         for place, attempt, picture, flaw in _draw(job, pipe, batch):
                             if place in done:
                                 continue
                             if flaw is None:
-                                _save(out, job, pipe, precision, place, attempt, picture)
+                                save(place, attempt, picture)
                                 done.add(place)
                             else:
                                 _note_missing(out, job, place, flaw)
@@ -248,6 +254,27 @@ def _note_missing(out: Path, job: Job, place: Place, flaw: str) -> None:
     append_lines(out / MISSING, [asdict(image)])
 
 
+@contextmanager
+def _saving(
+    out: Path, job: Job, pipe: Pipeline, precision: str
+) -> Iterator[Callable[[Place, int, np.ndarray], None]]:
+    """A function that saves an image beside the drawing, in order, in a thread of its own.
+
+    At the end all are saved. Raises what saving raises, at the next image or at the end.
+    """
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+
+        def save(place: Place, attempt: int, picture: np.ndarray) -> None:
+            while waiting and (waiting[0].done() or len(waiting) >= WAITING):
+                waiting.popleft().result()
+            waiting.append(thread.submit(_save, out, job, pipe, precision, place, attempt, picture))
+
+        yield save
+        for each in waiting:
+            each.result()
+
+
 def _save(
     out: Path,
     job: Job,
@@ -293,7 +320,7 @@ def as_stored(picture: np.ndarray, resize: int | None) -> Image.Image:
 
 
 def encode_png(picture: Image.Image) -> bytes:
-    """The PNG file of a `picture`."""
+    """The PNG file of a `picture`, packed lightly: a fifth of the time, some percent more bytes."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
