@@ -28,7 +28,7 @@ def test_a_stream_in_words():
     assert numbers.forget == pytest.approx(-0.1)
     found = continual_words.conclude_stream("gift", matrix, numbers)
     assert found.decision == "learnt" and found.headline == "40.0 points gained, 10.0 forgotten"
-    assert "On 20 test images of 2 tasks the model is 85.0 % right" in found.text
+    assert "On 20 test images of 2 tasks the model is 85.0 % right (task-aware)" in found.text
     assert "Tasks still to come stood at 40.0 %, against 50.0 % zero-shot." in found.text
     worse = matrix_of((0.9, 0.9), (0.5, 0.5), (0.5, 0.5))
     found = continual_words.conclude_stream(

@@ -17,11 +17,13 @@ def conclude_stream(method: str, matrix: AccuracyMatrix, numbers: StreamNumbers)
     count = len(matrix.columns)
     images = f"{sum(matrix.images):,} {matrix.split} images of {several(count, 'task')}"
     if method == "zero-shot":
-        text = f"The model names {_percent(before)} of {images} right, mean of the tasks."
+        text = (
+            f"The model names {_percent(before)} of {images} right (task-aware), mean of the tasks."
+        )
         return Conclusion(decision="open", headline="Zero-shot, nothing learnt", text=text)
     gain, forget = last - before, numbers.forget
     text = (
-        f"On {images} the model is {_percent(last)} right, mean of the tasks; before them, "
+        f"On {images} the model is {_percent(last)} right (task-aware), mean of the tasks; before them, "
         f"zero-shot, it was {_percent(before)}."
     )
     if forget is not None:
