@@ -23,8 +23,8 @@ def conclude_stream(method: str, matrix: AccuracyMatrix, numbers: StreamNumbers)
         return Conclusion(decision="open", headline="Zero-shot, nothing learnt", text=text)
     gain, forget = last - before, numbers.forget
     text = (
-        f"On {images} the model is {_percent(last)} right (task-aware), mean of the tasks; before them, "
-        f"zero-shot, it was {_percent(before)}."
+        f"On {images} the model is {_percent(last)} right (task-aware), mean of the tasks; before "
+        f"them, zero-shot, it was {_percent(before)}."
     )
     if forget is not None:
         text += (
