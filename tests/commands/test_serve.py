@@ -7,7 +7,7 @@ from tests.test_cli import error_of
 
 from holdfast.commands import serve as module
 from holdfast.commands.settings import ServeSettings, TransferSettings
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, UsageError
 from holdfast.teachers import server
 
 
@@ -26,14 +26,15 @@ def test_a_service_says_where_it_listens_and_what_it_is_called(served, clip_fold
     assert printed == f"Serving {clip_folder.name} at http://{host}:{port}/v1\n"
 
 
-def test_an_open_service_without_a_secret_is_warned_of(served, clip_folder, caplog, monkeypatch):
+def test_an_open_service_needs_a_secret(served, clip_folder, monkeypatch):
     settings = ServeSettings(f"local-dir:{clip_folder}", host="0.0.0.0", port=0, device="cpu")
-    module.serve(settings)
-    assert "set HOLDFAST_API_KEY to a secret" in caplog.text
-    caplog.clear()
+    monkeypatch.delenv("HOLDFAST_API_KEY", raising=False)
+    with pytest.raises(UsageError, match="HOLDFAST_API_KEY to a secret"):
+        module.serve(settings)
+    assert not served
     monkeypatch.setenv("HOLDFAST_API_KEY", "secret")
     module.serve(settings)
-    assert not caplog.text
+    assert served
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from holdfast.commands.serve import served_name
 from holdfast.errors import HoldfastError
 from holdfast.models.clip import load_clip
 from holdfast.settings import ServeSettings, TeacherSettings
-from holdfast.teachers import LocalTeacher, open_teacher, server
+from holdfast.teachers import LocalTeacher, guard, open_teacher, server
 from holdfast.teachers.store import EmbeddingStore
 
 PROMPTS = ["a photo of a cat.", "été 犬 🐕", "", "long " * 100]
@@ -194,11 +194,12 @@ def test_a_client_that_leaves_does_no_harm(address):
 def small(clip_folder, monkeypatch):
     """Starts a service of a tiny CLIP in a thread of this process; returns its address."""
 
-    def start(**limits):
+    def start(key="s3cret", **limits):
         teacher = LocalTeacher(load_clip(f"local-dir:{clip_folder}", device="cpu"))
         for name, value in limits.items():
-            monkeypatch.setattr(server, name, value)
-        service = server.application(teacher, "tiny", ServeSettings("tiny"), key="s3cret")
+            monkeypatch.setattr(guard if hasattr(guard, name) else server, name, value)
+        settings = ServeSettings("tiny", max_megapixels=100)
+        service = server.application(teacher, "tiny", settings, key=key)
         at = server.listen("127.0.0.1", 0)
         threading.Thread(target=server.run, args=(service, at), daemon=True).start()
         return f"http://127.0.0.1:{at.getsockname()[1]}", teacher
@@ -222,7 +223,7 @@ def test_a_request_that_trickles_in_is_given_up(small):
     root, _ = small(BODY_SECONDS=0.2)
     host, port = root.split("/")[2].split(":")
     with socket.create_connection((host, int(port))) as slow:
-        head = b"POST /embeddings HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cret\r\n"
+        head = b"POST /embeddings HTTP/1.1\r\nHost: localhost:1\r\nAuthorization: Bearer s3cret\r\n"
         slow.sendall(head + b"Content-Length: 1000\r\n\r\n{")
         slow.settimeout(10)
         assert b" 408 " in slow.recv(100)
@@ -252,21 +253,108 @@ def test_what_cannot_be_served_is_one_sentence(capsys):
     assert "ViT-B-16" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("host", "key", "warned"),
-    [("0.0.0.0", "", True), ("0.0.0.0", "s3cret", False), ("127.0.0.1", "", False)],
-)
-def test_an_open_service_without_a_key_is_warned_of(
-    monkeypatch, caplog, clip_folder, host, key, warned
-):
-    monkeypatch.setenv("HOLDFAST_API_KEY", key)
-    monkeypatch.setattr(server, "run", lambda *_: None)
-    arguments = [f"local-dir:{clip_folder}", "--host", host, "--port", "0", "--device", "cpu"]
-    assert main(["serve", *arguments]) == 0
-    assert ("HOLDFAST_API_KEY" in caplog.text) == warned
-
-
 def test_a_model_is_served_under_its_own_name_not_its_place(tmp_path):
     assert served_name("pocket") == "pocket"
     assert served_name(f"local-dir:{tmp_path}/my-clip/") == "my-clip"
     assert served_name("hf-hub:laion/CLIP") == "laion/CLIP"
+
+
+def plain_png(side):
+    """A picture of one colour: a small file, however large it is."""
+    buffer = io.BytesIO()
+    Image.new("L", (side, side)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example:80"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "LOCALHOST"}, 200),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:8000"}, 200),
+    ],
+)
+def test_another_host_and_other_pages_are_refused(small, headers, status):
+    root, _ = small(key="")
+    for path in ("models", "health"):
+        assert httpx2.get(f"{root}/{path}", headers=headers).status_code == status
+    asked = httpx2.post(f"{root}/embeddings", headers=headers, json={"input": "a"})
+    assert asked.status_code == status
+
+
+def test_a_service_with_a_key_answers_to_any_name(small):
+    root, _ = small()
+    headers = {"Host": "gpu-server:7997", "Authorization": "Bearer s3cret"}
+    assert httpx2.get(f"{root}/models", headers=headers).status_code == 200
+    headers["Origin"] = "http://evil.example"
+    assert httpx2.get(f"{root}/models", headers=headers).status_code == 403
+
+
+def test_half_sent_heads_block_nobody_and_are_closed(small):
+    root, _ = small(key="", HEADER_SECONDS=1.0)
+    host, port = root.split("/")[2].split(":")
+    idle = [socket.create_connection((host, int(port))) for _ in range(100)]
+    for connection in idle:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: loc")
+    begun = time.monotonic()
+    assert httpx2.get(f"{root}/health").status_code == 200
+    assert time.monotonic() - begun < 2
+    for connection in idle:
+        connection.settimeout(10)
+        assert connection.recv(100) == b""
+        connection.close()
+
+
+def test_a_request_has_a_number_of_pixels(small):
+    root, _ = small(key="")
+    many = {"input": [plain_png(6000)] * 3, "modality": "image"}
+    answer = httpx2.post(f"{root}/embeddings", json=many, timeout=30)
+    assert answer.status_code == 413 and "100 megapixels" in answer.json()["error"]["message"]
+
+
+def test_large_pictures_keep_nobody_waiting(small):
+    root, _ = small(key="")
+    body = {"input": [plain_png(6000)] * 2, "modality": "image"}
+    with ThreadPoolExecutor(8) as pool:
+        slow = [
+            pool.submit(httpx2.post, f"{root}/embeddings", json=body, timeout=120) for _ in range(8)
+        ]
+        time.sleep(0.3)
+        begun = time.monotonic()
+        quick = httpx2.post(f"{root}/embeddings", json={"input": png(), "modality": "image"})
+        assert quick.status_code == 200 and time.monotonic() - begun < 2
+        assert {each.result().status_code for each in slow} == {200}
+
+
+def test_the_work_of_a_client_that_left_is_dropped(small, monkeypatch):
+    decoded = []
+    real = server.decode_image
+
+    def counted(content, place):
+        decoded.append(place)
+        time.sleep(0.1)
+        return real(content, place)
+
+    monkeypatch.setattr(server, "decode_image", counted)
+    root, _ = small(key="")
+    body = {"input": [png()] * 100, "modality": "image"}
+    with pytest.raises(httpx2.TimeoutException):
+        httpx2.post(f"{root}/embeddings", json=body, timeout=0.5)
+    time.sleep(1.0)
+    count = len(decoded)
+    time.sleep(0.5)
+    assert len(decoded) == count < 30
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(small):
+    root, _ = small(key="")
+    host, port = root.split("/")[2].split(":")
+    with socket.create_connection((host, int(port))) as large:
+        head = b"POST /embeddings HTTP/1.1\r\nHost: localhost\r\n"
+        large.sendall(head + b"Content-Length: 99000000\r\n\r\n")
+        large.settimeout(10)
+        assert b" 413 " in large.recv(100)

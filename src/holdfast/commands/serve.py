@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 from pathlib import Path
 
 from holdfast.commands.settings import ServeSettings
-from holdfast.errors import require
+from holdfast.errors import UsageError, require
 from holdfast.models.clip import load_clip
 from holdfast.teachers import LocalTeacher
-
-logger = logging.getLogger(__name__)
 
 
 def serve(settings: ServeSettings) -> None:
     """Answer embeddings requests until an interrupt; see `holdfast.teachers.server`.
 
-    Raises UsageError for a model or an address that cannot be used.
+    Raises UsageError for a model or an address that cannot be used, and for an address that others
+    reach where there is no secret.
     """
     for module in ("starlette", "uvicorn"):
         require(module, "serve")
@@ -28,10 +26,9 @@ def serve(settings: ServeSettings) -> None:
     key = os.environ.get("HOLDFAST_API_KEY", "")
     with listen(settings.host, settings.port) as at:
         if not key and not is_loopback(at.getsockname()[0]):
-            logger.warning(
-                "Everybody who reaches %s can use this service; set HOLDFAST_API_KEY to a secret, "
-                "or leave --host away to serve this machine only.",
-                settings.host,
+            raise UsageError(
+                f"Everybody who reaches {settings.host} could use this service; set the variable "
+                "HOLDFAST_API_KEY to a secret, or leave --host away to serve this machine only."
             )
         teacher = LocalTeacher(load_clip(settings.model, settings.pretrained, settings.device, 0))
         name = served_name(settings.model)

@@ -75,8 +75,8 @@ class ServeSettings(Settings):
     )
     host: str = setting(
         "127.0.0.1",
-        "Address to listen on; the default is reachable from this machine only. Elsewhere put a "
-        "secret into the variable HOLDFAST_API_KEY, which each client must then show.",
+        "Address to listen on; the default is reachable from this machine only. Elsewhere a "
+        "secret is needed in the variable HOLDFAST_API_KEY, which each client must then show.",
         rank=True,
     )
     port: int = setting(
@@ -85,5 +85,8 @@ class ServeSettings(Settings):
     max_inputs: int = setting(256, "Images or texts that one request may hold.", low=1)
     max_request_mb: float = setting(
         64.0, "Size that one request may have, in megabytes.", low=0.001, high=4096
+    )
+    max_megapixels: float = setting(
+        512.0, "Pixels that the images of one request may have together, in millions.", low=0.001
     )
     device: str = setting("auto", "`auto`, `cpu`, `cuda`, `mps`.")

@@ -16,7 +16,9 @@ import io
 import json
 import re
 import socket
+import threading
 import time
+from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
@@ -33,11 +35,13 @@ from torch import Tensor
 from holdfast.data.pictures import UnreadableImage, read_image
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.settings import ServeSettings
+from holdfast.teachers.guard import LOOPBACK, Protocol, is_stranger, pixels_of, while_listening
 from holdfast.teachers.local import LocalTeacher
 
 MAX_TEXT = 4096  # characters; CLIP reads some 77 tokens
 MAX_DECODING = 4  # requests whose images are decoded at the same time
-CONNECTIONS = 64
+LARGE_BYTES = 2**20  # of a request; MAX_DECODING larger ones are held at a time
+QUICK_PIXELS = 2**24  # of a request; one with more has to wait for others of its kind
 ANY_MODEL = "default/not-specified"  # Infinity's
 BODY_SECONDS = 60.0  # a client may take to send its request
 
@@ -72,20 +76,36 @@ def application(
         "logit_scale": teacher.logit_scale,
     }
     workers = anyio.CapacityLimiter(MAX_DECODING)
+    slow, large = anyio.CapacityLimiter(1), anyio.CapacityLimiter(MAX_DECODING)
+    hosts = () if key else (*LOOPBACK, settings.host.lower())
 
     async def embeddings(request: Request) -> Response:
-        admit(request, key)
+        admit(request, key, hosts)
+        size = request.headers.get("content-length", "")
+        if size.isdecimal() and int(size) > limit:
+            raise RequestError(f"the request is larger than {limit / 1e6:g} MB", 413)
+        if size.isdecimal() and int(size) <= LARGE_BYTES:
+            return await answered(request)
+        async with large:  # without a size, too
+            return await answered(request)
+
+    async def answered(request: Request) -> Response:
         body = await receive(request, limit)
-        answer = await anyio.to_thread.run_sync(
-            embed, teacher, name, settings.max_inputs, body, limiter=workers
-        )
+
+        async def work(gone: threading.Event) -> bytes:
+            asked = await anyio.to_thread.run_sync(parsed, body, name, settings, limiter=workers)
+            lane = workers if asked.pixels <= QUICK_PIXELS else slow
+            return await anyio.to_thread.run_sync(embed, teacher, name, asked, gone, limiter=lane)
+
+        answer = await while_listening(request, work)
         return Response(answer, media_type="application/json")
 
     async def models(request: Request) -> Response:
-        admit(request, key)
+        admit(request, key, hosts)
         return JSONResponse({"object": "list", "data": [about]})
 
-    async def health(_: Request) -> Response:
+    async def health(request: Request) -> Response:
+        admit(request, "", hosts)
         return JSONResponse({"status": "ok"})
 
     return Starlette(
@@ -117,8 +137,13 @@ def failure(message: str, status: int) -> Response:
     return JSONResponse({"error": error}, status)
 
 
-def admit(request: Request, key: str) -> None:
-    """Raise RequestError unless the `request` shows the `key`; "" is no key."""
+def admit(request: Request, key: str, hosts: tuple[str, ...] = ()) -> None:
+    """Raise RequestError for a `request` from another page, or without the `key`; "" is no key.
+
+    hosts: the names that the service goes by; () is any.
+    """
+    if is_stranger(request, hosts):
+        raise RequestError("the request is meant for another host, or comes from a web page", 403)
     shown = request.headers.get("authorization", "").encode()
     if key and not hmac.compare_digest(shown, f"Bearer {key}".encode()):
         raise RequestError("a key is needed: Authorization: Bearer KEY", 401)
@@ -137,27 +162,38 @@ async def receive(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def embed(teacher: LocalTeacher, name: str, most: int, body: bytes) -> bytes:
+@dataclass(frozen=True)
+class Asked:
+    """An embeddings request: texts or image files, base64 or not, and the pixels in all."""
+
+    texts: list[str]
+    images: list[bytes]
+    packed: bool
+    pixels: int
+
+
+def embed(teacher: LocalTeacher, name: str, asked: Asked, gone: threading.Event) -> bytes:
     """The JSON answer to an embeddings request.
 
-    teacher: the model. name: what clients call it. most: inputs that a request may have. body: of
-    the request. Raises RequestError for a request that cannot be answered.
+    teacher: the model. name: what clients call it. asked: the request. gone: set when the client
+    has left. Raises RequestError for a request that cannot be answered.
     """
-    inputs, modality, encoding = parsed(body, name, most)
-    if modality == "text":
-        rows = teacher.embed_text(inputs)
+    if not asked.images:
+        rows = teacher.embed_text(asked.texts)
     else:
         parts = []
-        for start in range(0, len(inputs), teacher.batch):
+        for start in range(0, len(asked.images), teacher.batch):
+            tensors = []
             # One picture at a time: a small file can decode to a quarter of a gigabyte.
-            places = range(start, min(start + teacher.batch, len(inputs)))
-            parts.append(
-                teacher.encode(
-                    [teacher.clip.preprocess(decode_input(inputs[i], i)) for i in places]
-                )
-            )
+            for place in range(start, min(start + teacher.batch, len(asked.images))):
+                if gone.is_set():
+                    raise RequestError("gone", 499)
+                picture = decode_image(asked.images[place], place)
+                tensors.append(teacher.clip.preprocess(picture))
+            parts.append(teacher.encode(tensors))
         rows = torch.cat(parts)
-    encode = packed if encoding == "base64" else Tensor.tolist
+    inputs = asked.images or asked.texts
+    encode = packed if asked.packed else Tensor.tolist
     data = [
         {"object": "embedding", "index": index, "embedding": encode(row)}
         for index, row in enumerate(rows)
@@ -166,12 +202,12 @@ def embed(teacher: LocalTeacher, name: str, most: int, body: bytes) -> bytes:
     return json.dumps({"object": "list", "model": name, "data": data, "usage": usage}).encode()
 
 
-def parsed(body: bytes, name: str, most: int) -> tuple[list[str], str, str]:
-    """Inputs, modality and encoding of an embeddings request.
+def parsed(body: bytes, name: str, settings: ServeSettings) -> Asked:
+    """An embeddings request from its `body`.
 
-    body: of the request. name: of the model. most: inputs that a request may have.
-    Raises RequestError for anything else.
+    name: of the model. settings: limits of a request. Raises RequestError for anything else.
     """
+    most = settings.max_inputs
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -196,13 +232,19 @@ def parsed(body: bytes, name: str, most: int) -> tuple[list[str], str, str]:
         raise RequestError(f"input must hold 1 to {most} items, not {len(inputs)}", 422)
     if modality == "text" and max(map(len, inputs)) > MAX_TEXT:
         raise RequestError(f"a text has more than {MAX_TEXT} characters")
-    return inputs, modality, encoding
+    if modality == "text":
+        return Asked(inputs, [], encoding == "base64", 0)
+    images = [content_of(text, place) for place, text in enumerate(inputs)]
+    pixels = sum(map(pixels_of, images))
+    if pixels > settings.max_megapixels * 1e6:
+        raise RequestError(f"the images have more than {settings.max_megapixels:g} megapixels", 413)
+    return Asked([], images, encoding == "base64", pixels)
 
 
-def decode_input(text: str, place: int) -> Image.Image:
-    """The RGB picture in the base64 `text`, a data URI or plain.
+def content_of(text: str, place: int) -> bytes:
+    """The file in the base64 `text`, a data URI or plain.
 
-    place: number of the input, for messages. Raises RequestError if there is no picture in it.
+    place: number of the input, for messages. Raises RequestError if there is no file in it.
     """
     if re.match(r"[a-zA-Z]+://", text):
         raise RequestError(f"input {place} is an address, and none is fetched; send the image data")
@@ -210,9 +252,17 @@ def decode_input(text: str, place: int) -> Image.Image:
     if comma and not (head.startswith("data:") and head.endswith(";base64")):
         raise RequestError(f"input {place} is no data URI of the form data:image/png;base64,...")
     try:
-        content = base64.b64decode(data if comma else head, validate=True)
+        return base64.b64decode(data if comma else head, validate=True)
     except ValueError:
         raise RequestError(f"input {place} is no valid base64") from None
+
+
+def decode_image(content: bytes, place: int) -> Image.Image:
+    """The RGB picture of an image file.
+
+    content: of the file. place: number of the input, for messages. Raises RequestError for a file
+    that is no image.
+    """
     try:
         return read_image(io.BytesIO(content))
     except UnreadableImage as error:
@@ -250,7 +300,8 @@ def run(service: Starlette, at: socket.socket) -> None:
         access_log=False,
         server_header=False,
         lifespan="off",
-        limit_concurrency=CONNECTIONS,
+        http=Protocol,
+        proxy_headers=False,
         timeout_graceful_shutdown=10,
     )
     uvicorn.Server(config).run(sockets=[at])
