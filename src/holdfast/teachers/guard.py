@@ -32,6 +32,7 @@ class Protocol(H11Protocol):
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, its `transport`, and look at it now and then."""
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             transport.close()
@@ -62,7 +63,10 @@ def is_stranger(request: Request, hosts: tuple[str, ...]) -> bool:
 
 
 def pixels_of(content: bytes) -> int:
-    """Pixels that an image file says it has; 0 for what is no image. Only its head is read."""
+    """Pixels that an image file says it has; 0 for what is no image.
+
+    content: of the file, of which only the head is read.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the size, which is asked for here
