@@ -19,6 +19,7 @@ from holdfast import cli
 from holdfast.cli import COMMANDS, main
 from holdfast.cli_output import as_json
 from holdfast.commands import settings
+from holdfast.files import read_sealed
 from holdfast.generation import Estimate
 from holdfast.results import write_result
 from holdfast.runs import command_line
@@ -225,7 +226,7 @@ def test_json_is_all_of_standard_output_and_quiet_prints_nothing(capsys, monkeyp
 def test_what_a_command_found_is_json(tmp_path):
     run = transfer_example(tmp_path, DIGITS[:3], images=60)
     write_result(tmp_path / "result.json", run)
-    written = json.loads((tmp_path / "result.json").read_text())
+    written = read_sealed(tmp_path / "result.json")
     transfer = settings.TransferSettings(DIGITS[:3], tmp_path)
     assert as_json(transfer, object()) == written  # the classifier
     assert as_json(transfer, Estimate(3, 0.5, 10.0))["images"] == 3

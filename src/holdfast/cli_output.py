@@ -173,7 +173,7 @@ def show_demo(settings: of.DemoSettings, found: tuple[Any, Any]) -> None:
 
 def as_json(settings: Any, found: Any) -> Any:
     """What a command found, as JSON types."""
-    from holdfast.files import read_json
+    from holdfast.files import read_sealed
     from holdfast.results import Result, result_as_json
     from holdfast.runs import RESULT
 
@@ -188,7 +188,7 @@ def as_json(settings: Any, found: Any) -> Any:
 
         return as_rows(found)
     if isinstance(settings, of.TransferSettings) and not is_dataclass(found):
-        return read_json(settings.out / RESULT)  # what was found is the classifier itself
+        return read_sealed(settings.out / RESULT)  # what was found is the classifier itself
     return to_jsonable(found)
 
 

@@ -17,7 +17,7 @@ from tests.test_cli import error_of
 from tests.tiny import embed
 
 import holdfast
-from holdfast import builtin, evaluation, names, task_history
+from holdfast import builtin, evaluation, names, task_history, train
 from holdfast.data.batches import sequential_batches
 from holdfast.data.streams import TaskSource, open_source, open_task
 from holdfast.metrics import score, stream_metrics
@@ -184,11 +184,10 @@ def test_a_kill_in_the_middle_of_a_task_changes_nothing(streamed, tasks, options
     assert not checkpoint.exists()
 
 
-def test_a_failed_task_passes_nothing_on(tasks, options, model, tmp_path, capsys):
+def test_a_failed_task_passes_nothing_on(tasks, options, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "learning_rate", lambda *_: 1e30)
     stream = tmp_path / "stream.yaml"
-    stream.write_text(
-        f"- {{folder: {tasks / 'colours'}, learning_rate: 1e30}}\n- {tasks / 'shades'}\n"
-    )
+    stream.write_text(f"- {tasks / 'colours'}\n- {tasks / 'shades'}\n")
     out = tmp_path / "run"
     code, line = error_of(
         capsys, "continual", "run", stream, "--model", model, *options, "--out", out

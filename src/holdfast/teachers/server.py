@@ -14,6 +14,7 @@ import base64
 import hmac
 import io
 import json
+import math
 import re
 import socket
 import threading
@@ -81,10 +82,7 @@ def application(
 
     async def embeddings(request: Request) -> Response:
         admit(request, key, hosts)
-        size = request.headers.get("content-length", "")
-        if size.isdecimal() and int(size) > limit:
-            raise RequestError(f"the request is larger than {limit / 1e6:g} MB", 413)
-        if size.isdecimal() and int(size) <= LARGE_BYTES:
+        if said_bytes(request, limit) <= LARGE_BYTES:
             return await answered(request)
         async with large:  # without a size, too
             return await answered(request)
@@ -147,6 +145,17 @@ def admit(request: Request, key: str, hosts: tuple[str, ...] = ()) -> None:
     shown = request.headers.get("authorization", "").encode()
     if key and not hmac.compare_digest(shown, f"Bearer {key}".encode()):
         raise RequestError("a key is needed: Authorization: Bearer KEY", 401)
+
+
+def said_bytes(request: Request, limit: int) -> float:
+    """How many bytes a `request` says its body has; infinite if it does not say.
+
+    Raises RequestError for more than `limit`.
+    """
+    text = request.headers.get("content-length", "")
+    if text.isdecimal() and int(text) > limit:
+        raise RequestError(f"the request is larger than {limit / 1e6:g} MB", 413)
+    return int(text) if text.isdecimal() else math.inf
 
 
 async def receive(request: Request, limit: int) -> bytes:
