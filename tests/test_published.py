@@ -1,7 +1,8 @@
 import pytest
 
+from holdfast.data.folder_names import match_folders
 from holdfast.errors import UsageError
-from holdfast.names import from_arguments, match_folders
+from holdfast.names import from_arguments
 from holdfast.published import known_lists, published_names
 from holdfast.replay import base_names
 
