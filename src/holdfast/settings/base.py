@@ -111,7 +111,8 @@ class Settings:
         for name in values:
             if name not in known:
                 hint = did_you_mean(str(name), known)
-                raise FieldError(str(name), f"{hint}.", "There is no setting ").within(where)
+                shown = str(name) if str(name).isprintable() else repr(name)
+                raise FieldError(shown, f"{hint}.", "There is no setting ").within(where)
         for name, each in known.items():
             if name not in values and is_required(each):
                 raise FieldError(name, " is missing.", "The setting ").within(where)
