@@ -424,3 +424,28 @@ def test_a_new_checkpoint_is_on_disk_before_the_older_one_goes(tmp_path, monkeyp
     train(tmp_path, stop_at=6)
     assert seen[0] == [5, 4] and seen[-1] == [6, 5]
     assert all(5 in found for found in seen)
+
+
+def test_checkpoints_take_at_most_a_hundredth_of_the_time(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(stages.time, "monotonic", lambda: clock[0])
+    real = tensor_files.write_tensors
+
+    def slow(*arguments):
+        clock[0] += 9.0
+        real(*arguments)
+
+    monkeypatch.setattr(tensor_files, "write_tensors", slow)
+    model = small()
+    optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
+    stage = Stage(tmp_path, "train", minutes=5)
+    clock[0] = 301.0
+    assert stage.is_due()
+    stage.save(1, model, optimizer)  # it takes nine seconds
+    for later, due in ((301.0, False), (899.0, False), (901.0, True)):
+        clock[0] = 310.0 + later
+        assert stage.is_due() is due
+    often = Stage(tmp_path, "train", minutes=0)
+    often.save(1, model, optimizer)
+    clock[0] += 0.1
+    assert often.is_due()

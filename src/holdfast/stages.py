@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from holdfast.train import Callback
 
 NOT_FINITE = ".not-finite.json"
+STALL = 0.01  # of the time of a training, for its checkpoints
 CURVE_POINTS = 240  # of a training in a result
 
 
@@ -49,6 +50,7 @@ class Stage:
         self._lines: list[dict[str, Any]] = []
         self._saved = self._begun = time.monotonic()
         self._earlier_seconds = 0.0
+        self._cost = 0.0  # seconds of the last checkpoint
 
     @property
     def weights(self) -> Path:
@@ -168,8 +170,12 @@ class Stage:
         self._lines.append(line)
 
     def is_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        return time.monotonic() - self._saved > 60 * self.minutes
+        """Whether it is time for a checkpoint: they take at most STALL of the time.
+
+        With `minutes` 0 each step has one, whatever that takes.
+        """
+        wait = max(60 * self.minutes, self._cost / STALL) if self.minutes else 0.0
+        return time.monotonic() - self._saved > wait
 
     def save(
         self, step: int, module: nn.Module, optimizer: Optimizer, callback: Callback | None = None
@@ -179,6 +185,7 @@ class Stage:
         Killed between both, the next start repeats steps whose records are there, and later ones
         count.
         """
+        begun = time.monotonic()
         self._write_records()
         parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
@@ -193,6 +200,7 @@ class Stage:
         tensor_files.write_tensors(self.checkpoint, tensors, about, self.previous)
         self.stopped.unlink(missing_ok=True)
         self._saved = time.monotonic()
+        self._cost = self._saved - begun
 
     def check_room(self, module: nn.Module, there: int = 0) -> None:
         """Raise HoldfastError unless two checkpoints and the weights fit on the disk.

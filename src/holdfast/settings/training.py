@@ -11,7 +11,9 @@ from holdfast.settings.base import Precision, Settings, inherited, setting
 WORKERS = (
     "Workers that decode images ahead, at most one for each processor; 0 decodes between the steps."
 )
-MINUTES = "Minutes between checkpoints, so the most that a kill can cost."
+MINUTES = (
+    "Minutes between checkpoints, so the most that a kill can cost; more where one takes long."
+)
 
 
 @dataclass(frozen=True)
