@@ -11,7 +11,7 @@ from holdfast import verdicts
 from holdfast.errors import HoldfastError
 from holdfast.results import Comparison, Verdict
 from holdfast.settings.base import to_jsonable
-from holdfast.verdicts import decide, mean_change
+from holdfast.verdicts import change_since_learnt, decide, mean_change
 
 
 def bools(ones: int, n: int) -> torch.Tensor:
@@ -154,3 +154,13 @@ def test_a_mean_change_covers_the_truth() -> None:
         _, low, high = mean_change(before, after, [n] * 3)
         inside += low <= -0.15 <= high
     assert 0.93 <= inside / runs <= 0.98
+
+
+def test_a_task_counts_from_right_after_it_was_learnt() -> None:
+    learnt = [[0.9, 0.2, 0.1], [0.8, 0.7, 0.1], [0.6, 0.8, 0.9]]
+    expected = mean_change([0.9, 0.7], [0.6, 0.8], [50, 60])
+    assert change_since_learnt(learnt, [50, 60, 70]) == expected
+    assert expected[0] == pytest.approx(-0.1)
+    assert change_since_learnt([[0.9]], [50]) is None
+    assert change_since_learnt(learnt[-1:], [50, 60, 70]) is None, "all tasks at once"
+    assert change_since_learnt([[None, 0.2], [0.8, 0.7]], [50, 60]) is None

@@ -186,3 +186,23 @@ def mean_change(
         variance += sum(share * (1 - share) / (n + 2) for share in shares) / count**2
     margin = Z_95 * variance**0.5
     return mean, min(mean, centre - margin), max(mean, centre + margin)
+
+
+def change_since_learnt(
+    learnt: Sequence[Sequence[float | None]], images: Sequence[int]
+) -> tuple[float, float, float] | None:
+    """The mean change of a task's accuracy from right after it was learnt to the end.
+
+    Of all tasks but the last, as `mean_change` has it: below zero where tasks were forgotten. None
+    for a single task, without a model after each task, and where an accuracy is missing.
+
+    learnt: (T, T) accuracy on each task (column) after each task (row); images: of each task.
+    """
+    count = len(images) - 1
+    if count < 1 or len(learnt) != len(images):
+        return None
+    after = [value for i in range(count) if (value := learnt[i][i]) is not None]
+    last = [value for value in learnt[-1][:count] if value is not None]
+    if not len(after) == len(last) == count:
+        return None
+    return mean_change(after, last, images[:count])

@@ -513,6 +513,15 @@ def test_other_prompts_are_not_mixed_into_a_run(tree, tmp_path):
     assert "a run with other prompts" in refused(tree, tmp_path, **more)
 
 
+def test_the_same_student_on_labels_alone_stands_beside_the_teacher(tree, tmp_path, answers):
+    more = {"held_out": "colour", "teacher_scores": "all", "store": answers}
+    labels = distill(tree, tmp_path, **more, method="erm", out=tmp_path / "labels")
+    assert "learned from the labels alone" in labels.verdict.text
+    found = distill(tree, tmp_path, **more)
+    right = 100 * labels.summary.held_out["full"].average.mean
+    assert f"on the labels alone (labels) names {right:.1f} % right" in found.verdict.text
+
+
 # -- what can be wrong
 
 

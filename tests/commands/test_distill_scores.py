@@ -112,9 +112,9 @@ def verdict_on(trials, teacher=TEACHER):
 @pytest.mark.parametrize(
     ("low", "high", "decision", "headline"),
     [
-        (0.01, 0.2, "holds up", "Better than its teacher"),
-        (-0.1, 0.1, "holds up", "As good as its teacher"),
-        (-0.2, 0.0, "holds up", "As good as its teacher"),  # an end at zero holds it
+        (0.01, 0.2, "holds up", "Better than its zero-shot teacher"),
+        (-0.1, 0.1, "holds up", "As good as its zero-shot teacher"),
+        (-0.2, 0.0, "holds up", "As good as its zero-shot teacher"),  # an end at zero holds it
         (-0.3, -0.1, "falls short", "Keeps 80 % of its teacher's accuracy"),
     ],
 )

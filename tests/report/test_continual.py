@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,23 @@ def test_the_heat_map_starts_with_zero_shot(stream: ContinualResult, tmp_path: P
     cells = [[cell.text for cell in row] for _, row in incremental.rows]
     assert cells[0] == ["–"] * 3 and cells[1] == ["64.1", "–", "–"]
     assert all(cell.shade == 0 for _, row in incremental.rows for cell in row)
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_what_was_forgotten_is_not_green(stream: ContinualResult, tmp_path: Path) -> None:
+    """Above zero-shot as it may be, what is lower than right after it was learnt is orange."""
+    _, _, aware, *_ = ContinualPage(stream, tmp_path).matrices()
+    cells = [row for _, row in aware.rows]
+    after = [float(row[0].text) for row in cells]
+    assert after[0] < after[3] < after[1]
+    assert cells[1][0].good and not cells[3][0].good
+    assert cells[3][0].shade == round(100 * (after[1] - after[3]) / 20)
+    _, page = render(stream, tmp_path)
+    [numbers] = [rows for label, rows in page.tables() if label == "Numbers of the stream"]
+    low, high = re.fullmatch(r"\S+?(\S\d+\.\d) to (\S+)", numbers[1][-1]).groups()
+    assert low.startswith("\u2212") and float(high.replace("\u2212", "-")) > -4
+    forgot = replace(stream.verdict, decision="forgot")
+    assert ContinualPage(replace(stream, verdict=forgot), tmp_path).hero().tone == "mixed"
 
 
 @pytest.mark.usefixtures("no_charts")

@@ -31,7 +31,7 @@ def test_thumbnails(tmp_path: Path) -> None:
         assert made is not None
         image = decoded(made.uri)
         assert image.mode == "RGB"
-        assert max(image.size) <= 144
+        assert max(image.size) <= 192
         assert made.crisp == (max(size) <= 64)
         assert made.uri.startswith("data:image/png" if made.crisp else "data:image/jpeg")
         pixel = image.getpixel((1, 1))
@@ -47,11 +47,11 @@ def test_thumbnail_follows_the_camera(tmp_path: Path) -> None:
     Image.new("RGB", (200, 100)).save(tmp_path / "turned.jpg", exif=exif)
     made = thumbnail(tmp_path / "turned.jpg")
     assert made is not None
-    assert decoded(made.uri).size == (72, 144)
+    assert decoded(made.uri).size == (96, 192)
 
 
 def test_tiny_images_are_enlarged_by_a_whole_number(tmp_path: Path) -> None:
-    for size, shown in (((28, 28), (84, 84)), ((32, 16), (64, 32)), ((64, 64), (64, 64))):
+    for size, shown in (((28, 28), (84, 84)), ((32, 16), (96, 48)), ((64, 64), (128, 128))):
         Image.new("RGB", size).save(tmp_path / "tiny.png")
         made = thumbnail(tmp_path / "tiny.png")
         assert made is not None and made.crisp
@@ -59,7 +59,7 @@ def test_tiny_images_are_enlarged_by_a_whole_number(tmp_path: Path) -> None:
     Image.new("RGB", (200, 100)).save(tmp_path / "photo.png")
     made = thumbnail(tmp_path / "photo.png")
     assert made is not None and not made.crisp
-    assert (made.width, made.height) == (72, 72)
+    assert (made.width, made.height) == (96, 96)
 
 
 def test_a_picture_in_an_archive(tmp_path):

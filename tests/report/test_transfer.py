@@ -207,7 +207,7 @@ def test_relative_images_are_found_in_the_run(digits: TransferResult, tmp_path: 
     _, page = render(replace(digits, samples=samples, mistakes=[]), tmp_path)
     [image] = page.all("img")
     assert image["alt"] == "real image 1 of two"
-    assert (image["width"], image["height"], image["class"]) == ("64", "64", "tiny")
+    assert (image["width"], image["height"], image["class"]) == ("96", "96", "tiny")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from holdfast import results
 from holdfast.commands import distill_plan as plan
 from holdfast.commands import distill_scores as measure
 from holdfast.commands.costs import Work
+from holdfast.commands.distill_beside import what_was_compared
 from holdfast.commands.distill_cost import distill_work
 from holdfast.commands.distill_trial import run_trial
 from holdfast.commands.settings import DistillSettings
@@ -146,6 +147,8 @@ def distill(
         summary = measure.summarise(domains.names, done)
         about = about_teacher(experiment, store, teacher)
         student = replace(done[0].student, name=first.name if first else None)
+        verdict = measure.conclude(done, summary, student, about.tower)
+        beside = what_was_compared(settings, settings.method.name, done) if summary.gap else ""
         places = {name: domains.indices(number) for number, name in enumerate(domains.names)}
         paths = [str(path) for path in domains.images.paths]
         result = results.DistillResult(
@@ -173,7 +176,7 @@ def distill(
                 texts_in_all=store.ledger.texts,
                 limit=settings.max_queries,
             ),
-            verdict=measure.conclude(done, summary, student, about.tower),
+            verdict=replace(verdict, text=verdict.text + beside),
             costs=results.Costs(
                 training_seconds=sum(trial.training_seconds for trial in done),
                 evaluation_seconds=sum(trial.evaluation_seconds for trial in done),

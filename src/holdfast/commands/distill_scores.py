@@ -258,9 +258,9 @@ def conclude(
     )
     low, high = gap_interval(gaps, summary.gap.values)
     if low > 0:
-        headline = "Better than its teacher"
+        headline = "Better than its zero-shot teacher"
     elif high >= 0:
-        headline = "As good as its teacher"
+        headline = "As good as its zero-shot teacher"
     else:
         headline = f"Keeps {100 * (theirs + gap) / theirs:.0f} % of its teacher's accuracy"
     over_seeds = ", over seeds" if len(summary.seeds) > 1 else ""

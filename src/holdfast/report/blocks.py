@@ -243,7 +243,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Hero:
-    """The head of the page: what the run comes to. tone: `use`, `keep`, `worse` or `open`."""
+    """The head of the page: what the run comes to. tone: `use`, `mixed`, `keep`, `worse` or
+    `open`."""
 
     tone: str
     headline: str

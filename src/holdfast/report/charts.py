@@ -55,6 +55,7 @@ WIDTH, HEIGHT = 4.0, 2.7  # inches: drawn small, so that its text stays legible 
 MOST_POINTS = 240
 LONGEST_NAME = 16  # letters of a tick
 ROOM_FOR_NAMES = 34  # letters of all ticks together
+ROOM_FOR_LEGEND = 26  # letters of a row of the legend
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,8 @@ def line_chart(
         if names:
             _name_ticks(axes, names)
         if len(series) > 1:
-            canvas.legend(
-                loc="outside upper left", ncols=len(series), frameon=False, handlelength=1.6
-            )
+            columns = len(series) if sum(len(s.name) for s in series) <= ROOM_FOR_LEGEND else 2
+            canvas.legend(loc="outside upper left", ncols=columns, frameon=False, handlelength=1.6)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.yaxis.set_major_locator(MaxNLocator(5))

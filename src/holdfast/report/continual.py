@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from holdfast.report import charts
 from holdfast.report.blocks import (
     Block,
+    Cell,
     Column,
     Details,
     Figure,
@@ -40,6 +41,7 @@ from holdfast.report.steps import (
     step_table,
 )
 from holdfast.results import ContinualResult, StreamNumbers
+from holdfast.verdicts import change_since_learnt
 
 AWARE = "Task-aware accuracy (the task is known at test time)"
 AGNOSTIC = "Task-agnostic accuracy (the task is not known: among the classes of all tasks)"
@@ -60,7 +62,8 @@ MEANING = {
     "Average": "mean of the whole matrix without the first row",
     "Last": "mean of the last row",
     "Forget": "mean change of a task from right after it was learnt to the end, over T - 1; "
-    "negative where tasks were forgotten",
+    "negative where tasks were forgotten; below it its 95 % interval, as if each time other images "
+    "had been measured",
 }
 CURVES = 24  # tasks with a chart of their own
 TEMPLATES = 2  # of a task, before the rest are counted
@@ -105,7 +108,7 @@ class ContinualPage(ReportPage[ContinualResult]):
         """Heat maps: a row for each model, a column for each task.
 
         A cell's colour is its distance from the first row, zero-shot; a frame is put around a
-        task's score right after it was learnt.
+        task's score right after it was learnt. What was forgotten since is orange.
         """
         matrix = self.result.matrix
         lead = (
@@ -115,8 +118,9 @@ class ContinualPage(ReportPage[ContinualResult]):
         )
         if self.learnt_in_turn:
             lead += (
-                " A frame marks a task that was just learnt: the cells below it say how much of it "
-                "was kept, those above it how the model did on the task before it learnt it."
+                " A frame marks a task that was just learnt. A cell below it that is lower was "
+                "forgotten: it is orange too, and the stronger the more was. The cells above it "
+                "say how the model did on the task before it learnt it."
             )
         blocks: list[Block] = [Paragraph(lead, "lead")]
         counts = ", ".join(
@@ -144,13 +148,18 @@ class ContinualPage(ReportPage[ContinualResult]):
         rows = []
         for place, (name, row) in enumerate(zip(matrix.rows, values, strict=True)):
             cells = []
-            for value, start, task in zip(row, values[0], matrix.columns, strict=True):
+            for column, (value, start, task) in enumerate(
+                zip(row, values[0], matrix.columns, strict=True)
+            ):
+                learnt = values[column + 1][column] if self.learnt_in_turn else None
+                if place > column + 1 and None not in (value, start, learnt) and value < learnt:
+                    start = learnt
                 framed = self.learnt_in_turn and place > 0 and task == name
                 if value is None or start is None:  # there is nothing to compare with
                     text = DASH if value is None else f"{100 * value:.1f}"
                     cells.append(HeatCell(text, 0, True, framed))
                 else:
-                    shade = round(100 * abs(value - start) / furthest)
+                    shade = min(100, round(100 * abs(value - start) / furthest))
                     cells.append(HeatCell(f"{100 * value:.1f}", shade, value >= start, framed))
             rows.append((name if place == 0 else f"after {name}", cells))
         caption = "Share of images named right, per cent."
@@ -171,7 +180,7 @@ class ContinualPage(ReportPage[ContinualResult]):
             known = [value for value in values[0] if value is not None]
             start = statistics.mean(known) if len(known) == len(values[0]) else None
             shares = [start, found.transfer, found.transfer_by_stage, found.average, found.last]
-            rows.append(Row(title, [*map(percent, shares), points(found.forget)]))
+            rows.append(Row(title, [*map(percent, shares), self._forgotten(found, values)]))
         if not rows:
             return []
         *_, zero, transfer, by_stage, average, last, forget = MEANING
@@ -179,6 +188,17 @@ class ContinualPage(ReportPage[ContinualResult]):
         columns = [Column("Accuracy"), *map(Column, heads), Column(f"{forget}, points")]
         table = Table("Numbers of the stream", columns, rows, style="scores")
         return [table, *self.incremental(), *self.held_out(), Terms(list(MEANING.items()))]
+
+    def _forgotten(
+        self, found: StreamNumbers, values: Sequence[Sequence[float | None]]
+    ) -> str | Cell:
+        """Forget in points with its interval; what was measurably forgotten is red."""
+        change = change_since_learnt(values[1:], self.result.matrix.images)
+        if change is None:
+            return points(found.forget)
+        _, low, high = change
+        style = "loss" if high < 0 else ""
+        return Cell(points(found.forget), f"{points(low)} to {points(high)}", style)
 
     def incremental(self) -> list[Block]:
         """Class-incremental accuracy after each task."""

@@ -38,7 +38,13 @@ from holdfast.settings.base import to_jsonable
 PageResult = TypeVar("PageResult", bound=Result)
 
 # Colours of a conclusion's decision.
-TONES = {"holds up": "use", "learnt": "use", "falls short": "keep", "lost": "worse"}
+TONES = {
+    "holds up": "use",
+    "learnt": "use",
+    "forgot": "mixed",
+    "falls short": "keep",
+    "lost": "worse",
+}
 ALL_CLASSES = 30  # up to here every class is shown, beyond it those that changed most
 CHANGED_CLASSES = 10  # at either end
 MOST_CLASSES = 2000  # beyond it the page has only those, to stay small

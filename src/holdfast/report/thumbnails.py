@@ -12,8 +12,8 @@ from holdfast.archives import open_file
 from holdfast.errors import UsageError
 from holdfast.report.blocks import Thumbnail
 
-STORED_SIDE = 144  # pixels of a side, at most
-SHOWN_SIDE = 72  # pixels of the page: half of them, for displays with twice as many
+STORED_SIDE = 192  # pixels of a side, at most
+SHOWN_SIDE = 96  # pixels of the page: half of them, for displays with twice as many
 TINY = 64  # an image no larger than this keeps its pixels, which are shown with hard edges
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 
@@ -35,10 +35,10 @@ def thumbnail(path: Path, alt: str = "", caption: str = "") -> Thumbnail | None:
     buffer = io.BytesIO()
     if tiny:
         small.save(buffer, "PNG", optimize=True)
-        scale = -(-TINY // max(small.size))
+        scale = round(SHOWN_SIDE / max(small.size))
         width, height = (scale * side for side in small.size)
     else:
-        small.save(buffer, "JPEG", quality=85)
+        small.save(buffer, "JPEG", quality=80)
         width = height = SHOWN_SIDE
     kind = "png" if tiny else "jpeg"
     encoded = base64.b64encode(buffer.getvalue()).decode()

@@ -42,7 +42,7 @@ from holdfast.report.scores import (
 from holdfast.results import AlphaSource, TransferResult
 
 SAMPLE_CLASSES = 24
-SAMPLES_EACH = 6
+SAMPLES_EACH = 3  # a row of a card
 ALPHA_SOURCES: dict[AlphaSource, str] = {
     "default": "the method's default",
     "user": "set by the user",
