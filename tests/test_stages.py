@@ -16,8 +16,9 @@ from holdfast import stages, tensor_files
 from holdfast.averaging import PeriodicAverage
 from holdfast.errors import HoldfastError
 from holdfast.json_lines import read_lines
+from holdfast.results import ValidationPoint
 from holdfast.settings import Optimisation
-from holdfast.stages import Stage
+from holdfast.stages import CURVE_POINTS, Stage, thinned
 from holdfast.train import fit
 
 STEPS = 12
@@ -449,3 +450,11 @@ def test_checkpoints_take_at_most_a_hundredth_of_the_time(tmp_path, monkeypatch)
     often.save(1, model, optimizer)
     clock[0] += 0.1
     assert often.is_due()
+
+
+def test_a_long_training_has_a_bounded_curve_of_validations():
+    points = [ValidationPoint(step=n, accuracy=0.5, loss=1.0) for n in range(1000)]
+    some = thinned(points, 3)
+    assert len(some) <= CURVE_POINTS + 1
+    assert [p.step for p in some][-2:] == [994, 999] and 3 in [p.step for p in some]
+    assert thinned(points[:240], None) == points[:240] and thinned([], None) == []

@@ -144,8 +144,8 @@ class Run:
         """Write the result and its report."""
         from holdfast.report import write_report  # not needed before
 
-        write_result(self.folder / RESULT, result)
-        write_report(result, self.folder / REPORT)
+        written = write_result(self.folder / RESULT, result)
+        write_report(written, self.folder / REPORT)
 
 
 def result_header(title: str, settings: Settings, words: Sequence[str]) -> dict[str, Any]:

@@ -227,8 +227,8 @@ class Stage:
 
     def result(self) -> StageResult:
         """What was kept, once the training is done; its callback must have said so."""
-        points = [ValidationPoint(**each) for each in self.about["validations"]]
         kept = KeptWeights(**self.about["kept"])
+        points = thinned([ValidationPoint(**each) for each in self.about["validations"]], kept.step)
         return StageResult(kept=kept, validations=points, seconds=self.seconds)
 
     def _write_records(self) -> None:
@@ -258,6 +258,13 @@ class Stage:
 def size_of(tensor: Tensor) -> int:
     """Bytes of a tensor's values."""
     return tensor.numel() * tensor.element_size()
+
+
+def thinned(points: list[ValidationPoint], kept: int | None) -> list[ValidationPoint]:
+    """Validations, evenly spaced where there are many; the last and the kept step among them."""
+    every = max(1, -(-len(points) // CURVE_POINTS))
+    last = len(points) - 1
+    return [p for i, p in enumerate(points) if (last - i) % every == 0 or p.step == kept]
 
 
 def load_some(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ from tests.report.transfer_example import DIGITS, transfer_example
 from holdfast.report import formats
 from holdfast.report.page import Interval
 from holdfast.report.scores import verdict_hero
-from holdfast.results import Evaluation, TransferResult, Verdict
+from holdfast.results import Evaluation, TransferResult, Verdict, read_result, write_result
 
 __all__ = ["no_charts"]
 
@@ -83,7 +83,7 @@ def test_three_hundred_classes(tmp_path: Path) -> None:
     assert "heat" not in [table.get("class") for table in page.all("table")]
     assert "24 of 300 classes" in page.text
     assert "280 classes between" in page.text
-    assert "All 300 classes" in page.text
+    assert "All 300 of these classes" in page.text
     assert "Taken for" in page.text
     assert len(text) < 1_500_000
 
@@ -99,10 +99,16 @@ def test_ten_thousand_classes(digits: TransferResult, tmp_path: Path) -> None:
         confusion=tuple((i, (i + 1) % 10_000, 1) for i in range(10_000)),
     )
     scores = {"zero-shot": score, "ensemble": replace(score, per_class=score.per_class[::-1])}
-    result = replace(digits, classes=list(names), scores=scores, samples={})
-    text, page = render(result, tmp_path)
-    assert "The run's result.json has all classes." in page.text
-    assert len(text) < 300_000
+    samples = {"generated": {name: ["a.png"] for name in names}}
+    result = replace(digits, classes=list(names), scores=scores, samples=samples)
+    written = write_result(tmp_path / "result.json", result)
+    assert read_result(tmp_path / "result.json") == written
+    text, page = render(written, tmp_path)
+    assert "1,797 labelled images of 10,000 classes" in page.text
+    assert "Of 10,000 classes the" in page.text and "classes.csv beside the result" in page.text
+    assert len(text) < 500_000
+    assert (tmp_path / "result.json").stat().st_size < 1_000_000
+    assert len((tmp_path / "classes.csv").read_text().splitlines()) == 10_001
 
 
 @pytest.mark.usefixtures("no_charts")

@@ -100,6 +100,11 @@ class DistillPage(ReportPage[DistillResult]):
             "(dot). The student is better in {better} classes, worse in {worse}, equal in {same}. "
             "A class with few images moves easily by chance."
         )
+        if len(values) < len(self.result.classes):
+            lead = (
+                f"Of {len(self.result.classes):,} classes the {len(values):,} that the student "
+                f"names best and worst; classes.csv beside the result has all. {lead}"
+            )
         return change_blocks(values, "teacher", "student", lead)
 
     def models(self) -> list[Block]:

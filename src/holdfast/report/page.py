@@ -47,7 +47,6 @@ TONES = {
 }
 ALL_CLASSES = 30  # up to here every class is shown, beyond it those that changed most
 CHANGED_CLASSES = 10  # at either end
-MOST_CLASSES = 2000  # beyond it the page has only those, to stay small
 LISTED = 100  # of the files that could not be read
 LOSSES = {
     "cross_entropy": "Loss on the labels (cross-entropy)",
@@ -217,10 +216,8 @@ def change_blocks(
     between = Divider(f"{len(rows) - 2 * CHANGED_CLASSES:,} classes between", title=False)
     some = [*rows[:CHANGED_CLASSES], between, *rows[-CHANGED_CLASSES:]]
     shown = [Paragraph(text, "lead"), Table(label, columns, some, style="change")]
-    if len(rows) > MOST_CLASSES:
-        return [*shown, Paragraph("The run's result.json has all classes.", "small")]
     every = Table("Change of every class", columns, rows, style="change")
-    return [*shown, Details(f"All {len(rows):,} classes", [every])]
+    return [*shown, Details(f"All {len(rows):,} of these classes", [every])]
 
 
 def training_figures(steps: Sequence[TrainingStep], starts: Sequence[float] = ()) -> list[Figure]:

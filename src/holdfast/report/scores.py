@@ -109,7 +109,8 @@ def _table(scores: Mapping[str, Scores]) -> list[Block]:
         ]
         rows.append(Row(model, cells, swatch=model))
     one = next(iter(scores.values()))
-    caption = f"{one.n:,} labelled images of {sum(map(bool, one.count)):,} classes."
+    classes = sum(map(bool, one.count)) + one.more_classes
+    caption = f"{one.n:,} labelled images of {classes:,} classes."
     if len(scores) > 1:
         caption += " The best of each column is bold."
     heads = [Column("Model"), *map(Column, columns)]
@@ -128,6 +129,12 @@ def _classes(scores: Mapping[str, Scores]) -> list[Block]:
         f" worse, {{same}} unchanged{f', {empty} without images' if empty else ''}. A class with "
         "few images moves easily by chance."
     )
+    if after.more_classes:
+        total = len(after.classes) + after.more_classes
+        lead = (
+            f"Of {total:,} classes the {len(after.classes):,} that are best, worst, confused or "
+            f"changed most; classes.csv beside the result has all. Among these: {lead}"
+        )
     columns = (after.classes, before.per_class, after.per_class, after.count)
     return change_blocks(zip(*columns, strict=True), ZERO_SHOT, name, lead)
 
@@ -203,7 +210,7 @@ def _confusion(scores: Mapping[str, Scores]) -> list[Block]:
         numbers += [f"{before.get((true, guess), 0):,}"] if compared else []
         rows.append(Row(found.classes[true], [found.classes[guess], *numbers]))
     shown = sum(images for images, _ in mistakes[:CONFUSED_PAIRS])
-    total = sum(images for images, _ in mistakes)
+    total = found.n - round(found.top1 * found.n)
     columns = [Column("True class"), Column("Taken for", "words"), Column("Images")]
     columns += [Column("Of its class"), *([Column("With zero-shot")] if compared else [])]
     caption = f"{shown:,} of {total:,} mistakes of the {name} model."

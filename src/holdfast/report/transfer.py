@@ -114,7 +114,8 @@ class TransferPage(ReportPage[TransferResult]):
             cards.append(Card(name, groups))
         lead = "These images are stored in this file: think of that before you pass it on."
         if len(names) < len(present):
-            lead += f" {len(names)} of {len(present):,} classes, spread evenly over the list."
+            every = len(self.result.classes)
+            lead += f" {len(names)} of {every:,} classes, spread evenly over the list."
         return [Paragraph(lead, "lead"), Cards(cards)]
 
     def alpha(self) -> list[Block]:

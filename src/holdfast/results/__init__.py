@@ -6,11 +6,13 @@ checks every field. Shares and accuracies lie in [0, 1], times are seconds.
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 from holdfast.errors import HoldfastError
-from holdfast.files import as_type, read_sealed, write_sealed
+from holdfast.files import as_type, read_sealed, write_sealed, write_text
 from holdfast.results.base import (
     Comparison,
     Conclusion,
@@ -23,6 +25,7 @@ from holdfast.results.base import (
     TrainingStep,
     Verdict,
 )
+from holdfast.results.bounded import bounded
 from holdfast.results.continual import (
     AccuracyMatrix,
     AddResult,
@@ -142,9 +145,20 @@ def result_as_json(result: Result) -> dict[str, Any]:
     return {"kind": result.kind, "version": VERSION} | to_jsonable(result)
 
 
-def write_result(path: Path, result: Result) -> None:
-    """Write a result as JSON, with its kind and version."""
-    write_sealed(path, result_as_json(result))
+def write_result(path: Path, result: Result) -> Result:
+    """Write a result as JSON, with its kind and version, and return it as it was written.
+
+    Of very many classes it has some (see `holdfast.results.bounded`), and a table of all lies
+    beside it: `classes.csv`, or `NAME-classes.csv` for a file that is not `result.json`.
+    """
+    written, table = bounded(result)
+    beside = path.with_name("classes.csv" if path.stem == "result" else f"{path.stem}-classes.csv")
+    if table is not None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(table)
+        write_text(beside, text.getvalue())
+    write_sealed(path, result_as_json(written))
+    return written
 
 
 def read_result(path: Path) -> Result:

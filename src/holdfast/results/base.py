@@ -20,6 +20,8 @@ class Scores:
     nll: mean negative log-likelihood of the label, in nats.
     confusion: the cells that are not zero, as (true class, predicted class, images). A list of
         cells, because a thousand classes would otherwise write a million numbers.
+    more_classes: of many classes a file lists the best, worst and most changed; how many more there
+        are, which `classes.csv` beside it has.
     """
 
     n: int
@@ -32,6 +34,7 @@ class Scores:
     count: tuple[int, ...]
     confusion: tuple[tuple[int, int, int], ...]
     reliability: tuple[tuple[int, float, float], ...] = ()
+    more_classes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
