@@ -9,9 +9,10 @@ from holdfast.results import AccuracyMatrix
 
 
 def test_numbers_of_a_single_row_and_of_tasks_without_a_score():
-    joint = continual_results.stream_numbers([[0.5, 0.7]])
+    joint = continual_results.stream_numbers([[0.5, 0.7]], [9, 9])
+    assert joint.forget_interval is None
     assert joint.last == 0.6 and joint.transfer is joint.average is joint.forget is None
-    assert continual_results.stream_numbers([[0.5, None], [0.5, None]]).last is None
+    assert continual_results.stream_numbers([[0.5, None], [0.5, None]], [9, 9]).last is None
 
 
 def test_class_incremental_accuracy_is_over_the_images_of_the_tasks_learnt_so_far():

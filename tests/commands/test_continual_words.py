@@ -23,7 +23,7 @@ def matrix_of(*rows, images=500):
 
 def test_a_stream_in_words():
     matrix = matrix_of((0.4, 0.5), (0.9, 0.4), (0.8, 0.9))
-    numbers = continual_results.stream_numbers(matrix.task_aware[1:])
+    numbers = continual_results.stream_numbers(matrix.task_aware[1:], matrix.images)
     assert (numbers.transfer, numbers.last) == pytest.approx((0.4, 0.85))
     assert numbers.forget == pytest.approx(-0.1)
     found = continual_words.conclude_stream("gift", matrix, numbers)
@@ -36,7 +36,7 @@ def test_a_stream_in_words():
     assert "Tasks still to come stood at 40.0 %, against 50.0 % zero-shot." in found.text
     worse = matrix_of((0.9, 0.9), (0.5, 0.5), (0.5, 0.5))
     found = continual_words.conclude_stream(
-        "gift", worse, continual_results.stream_numbers(worse.task_aware[1:])
+        "gift", worse, continual_results.stream_numbers(worse.task_aware[1:], worse.images)
     )
     assert found.decision == "lost"
     assert found.headline == "Nothing measurable gained: -40.0 points, no forgetting measured"
@@ -47,17 +47,17 @@ def test_a_stream_in_words():
 
 def test_what_cannot_be_measured_is_neither_gained_nor_forgotten():
     few = matrix_of((0.5, 0.5), (0.7, 0.5), (0.6, 0.6), images=10)
-    numbers = continual_results.stream_numbers(few.task_aware[1:])
+    numbers = continual_results.stream_numbers(few.task_aware[1:], few.images)
     found = continual_words.conclude_stream("gift", few, numbers)
     assert found.decision == "lost"
     assert found.headline == "Nothing measurable gained: +10.0 points, no forgetting measured"
     kept = matrix_of((0.3, 0.3), (0.8, 0.3), (0.79, 0.9))
-    numbers = continual_results.stream_numbers(kept.task_aware[1:])
+    numbers = continual_results.stream_numbers(kept.task_aware[1:], kept.images)
     found = continual_words.conclude_stream("gift", kept, numbers)
     assert found.decision == "learnt"
     assert found.headline == "54.5 points gained, no forgetting measured"
     single = matrix_of((0.3,), (0.8,))
-    numbers = continual_results.stream_numbers(single.task_aware[1:])
+    numbers = continual_results.stream_numbers(single.task_aware[1:], single.images)
     found = continual_words.conclude_stream("gift", single, numbers)
     assert found.headline == "50.0 points gained"
 

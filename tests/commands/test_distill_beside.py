@@ -36,7 +36,7 @@ def test_a_run_on_labels_next_to_it_stands_beside_it(
     labels = replace(own, out=tmp_path / "labels", method="erm")
     other = distill_example(tmp_path / "images", student=0.4)
     finished(labels, other)
-    said = what_was_compared(own, "vl2v", trials)
+    said = what_was_compared(own, trials)
     [(ours, images)], [(theirs, _)] = (by_domain(t).values() for t in (trials, other.trials))
     mean, low, high = (100 * x for x in mean_change([theirs], [ours], [images]))
     assert said == (
@@ -46,7 +46,7 @@ def test_a_run_on_labels_next_to_it_stands_beside_it(
     )
     many = distill_example(tmp_path / "images", seeds=2)
     finished(labels, many)
-    assert "(2 seeds)" in what_was_compared(own, "vl2v", many.trials)
+    assert "(2 seeds)" in what_was_compared(own, many.trials)
 
 
 def test_other_runs_do_not(own: DistillSettings, trials: list[TrialResult], tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_other_runs_do_not(own: DistillSettings, trials: list[TrialResult], tmp_
     write_text(tmp_path / "f" / "result.json", "not whole")
     write_json(tmp_path / "g" / "settings.json", ["no settings"])
     write_text(tmp_path / "g" / "result.json", "{}")
-    said = what_was_compared(own, "vl2v", trials)
+    said = what_was_compared(own, trials)
     assert "--method erm with an --out next to this run's." in said and "% right" not in said
 
 
@@ -71,7 +71,7 @@ def test_a_student_of_labels_is_told_as_one(
     own: DistillSettings, trials: list[TrialResult]
 ) -> None:
     assert "learned from the labels alone; the teacher is zero-shot" in what_was_compared(
-        own, "erm", trials
+        replace(own, method="erm"), trials
     )
     nothing = [replace(trial, classifier=None) for trial in trials]
-    assert what_was_compared(own, "zero-shot", nothing) == ""
+    assert what_was_compared(own, nothing) == ""

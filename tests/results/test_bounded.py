@@ -13,7 +13,7 @@ from tests.report.transfer_example import DIGITS, transfer_example
 
 from holdfast.metrics import score
 from holdfast.results import Evaluation, Scores, write_result
-from holdfast.results.bounded import AT_EITHER_END, MOST_CELLS, SAMPLED, bounded, of_scores
+from holdfast.results.bounded import AT_EITHER_END, MOST_CELLS, SAMPLED, bound_scores, bounded
 
 CLASSES = [f"class {n}" for n in range(2000)]
 
@@ -33,7 +33,7 @@ def scores() -> dict[str, Scores]:
 
 
 def test_the_best_the_worst_and_the_most_changed_are_kept(scores: dict[str, Scores]) -> None:
-    small, table = of_scores(scores)
+    small, table = bound_scores(scores)
     before, after = small.values()
     assert before.classes == after.classes
     whole = scores["ensemble"]
@@ -60,7 +60,7 @@ def test_the_best_the_worst_and_the_most_changed_are_kept(scores: dict[str, Scor
 
 
 def test_confusions_still_name_their_classes(scores: dict[str, Scores]) -> None:
-    small = of_scores(scores)[0]["ensemble"]
+    small = bound_scores(scores)[0]["ensemble"]
     whole = scores["ensemble"]
     names = {(whole.classes[t], whole.classes[s]): n for t, s, n in whole.confusion}
     assert small.confusion and len(small.confusion) < len(whole.confusion)
@@ -74,13 +74,13 @@ def test_confusions_still_name_their_classes(scores: dict[str, Scores]) -> None:
 def test_up_to_a_thousand_classes_only_rare_cells_are_left_out(scores: dict[str, Scores]) -> None:
     cells = tuple((i // 100, i % 100, 1 + i % 7) for i in range(6000))
     one = replace(scores["ensemble"], classes=("a",) * 1000, confusion=cells)
-    small, table = of_scores({"only": one})
+    small, table = bound_scores({"only": one})
     assert table is None and small["only"].more_classes == 0
     assert len(small["only"].confusion) == MOST_CELLS
     assert sum(n for *_, n in small["only"].confusion) == sum(
         sorted((n for *_, n in cells), reverse=True)[:MOST_CELLS]
     )
-    assert of_scores({}) == ({}, None)
+    assert bound_scores({}) == ({}, None)
 
 
 def test_few_classes_stay_as_they_are(tmp_path: Path) -> None:

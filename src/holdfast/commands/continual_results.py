@@ -35,6 +35,7 @@ from holdfast.results import (
 from holdfast.runs import Run
 from holdfast.settings.base import to_jsonable
 from holdfast.task_history import TaskRecord
+from holdfast.verdicts import change_since_learnt
 
 FIRST_ROW = "zero-shot"  # the row of the model before any task
 STEP = "step.json"  # in the folder of a task: what happened when it was learnt
@@ -233,16 +234,19 @@ def incremental_numbers(matrix: AccuracyMatrix) -> IncrementalNumbers:
     )
 
 
-def stream_numbers(matrix: Sequence[Sequence[float | None]]) -> StreamNumbers:
+def stream_numbers(
+    matrix: Sequence[Sequence[float | None]], images: Sequence[int]
+) -> StreamNumbers:
     """The numbers of a stream; of a single row for several tasks only the last.
 
     matrix: without the model before any task. All are None where a task has no such score, as
-    captions have none among the classes of all tasks.
+    captions have none among the classes of all tasks. images: of each task.
     """
     known = [[value for value in row if value is not None] for row in matrix]
     whole = all(len(row) == len(values) for row, values in zip(matrix, known, strict=True))
     if whole and len(matrix) == len(matrix[0]):
-        return StreamNumbers(**stream_metrics(known))
+        change = change_since_learnt(known, images)
+        return StreamNumbers(**stream_metrics(known), forget_interval=change and change[1:])
     last = sum(known[-1]) / len(known[-1]) if whole else None
     return StreamNumbers(
         transfer=None, transfer_by_stage=None, average=None, last=last, forget=None
@@ -252,11 +256,11 @@ def stream_numbers(matrix: Sequence[Sequence[float | None]]) -> StreamNumbers:
 def stream_scores(rows: Rows, tasks: Sequence[str], split: str, method: str) -> dict[str, Any]:
     """What the scores of a stream come to, as the fields of its result."""
     matrix = accuracy_matrix(rows, tasks, split)
-    task_aware = stream_numbers(matrix.task_aware[1:])
+    task_aware = stream_numbers(matrix.task_aware[1:], matrix.images)
     return {
         "matrix": matrix,
         "task_aware": task_aware,
-        "task_agnostic": stream_numbers(matrix.task_agnostic[1:]),
+        "task_agnostic": stream_numbers(matrix.task_agnostic[1:], matrix.images),
         "class_incremental": incremental_numbers(matrix),
         "verdict": conclude_stream(method, matrix, task_aware),
     }

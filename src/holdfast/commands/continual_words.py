@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from holdfast.results import AccuracyMatrix, Conclusion, GateResult, StreamNumbers, TaskScores
-from holdfast.verdicts import change_since_learnt, mean_change
+from holdfast.verdicts import mean_change
 
 ROUNDING = 1e-9  # of the difference of two shares
 
@@ -34,8 +34,8 @@ def conclude_stream(method: str, matrix: AccuracyMatrix, numbers: StreamNumbers)
     headline = f"Nothing measurable gained: {_points(gain[0])} points"
     if gain[1] > 0:
         headline = f"{100 * gain[0]:.1f} points gained"
-    change = change_since_learnt(matrix.task_aware[1:], matrix.images)
-    if change is not None:
+    if numbers.forget is not None and numbers.forget_interval is not None:
+        change = (numbers.forget, *numbers.forget_interval)
         text += (
             f" From right after it was learnt to the end, a task's accuracy changed by "
             f"{_interval(change)} on average."

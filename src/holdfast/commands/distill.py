@@ -16,7 +16,6 @@ from holdfast import results
 from holdfast.commands import distill_plan as plan
 from holdfast.commands import distill_scores as measure
 from holdfast.commands.costs import Work
-from holdfast.commands.distill_beside import what_was_compared
 from holdfast.commands.distill_cost import distill_work
 from holdfast.commands.distill_trial import run_trial
 from holdfast.commands.settings import DistillSettings
@@ -148,7 +147,7 @@ def distill(
         about = about_teacher(experiment, store, teacher)
         student = replace(done[0].student, name=first.name if first else None)
         verdict = measure.conclude(done, summary, student, about.tower)
-        beside = what_was_compared(settings, settings.method.name, done) if summary.gap else ""
+        beside = measure.what_was_compared(settings, done) if summary.gap else ""
         places = {name: domains.indices(number) for number, name in enumerate(domains.names)}
         paths = [str(path) for path in domains.images.paths]
         result = results.DistillResult(

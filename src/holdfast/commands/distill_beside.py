@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from holdfast.commands.settings import DistillSettings
 from holdfast.errors import HoldfastError
 from holdfast.files import read_json
 from holdfast.results import DistillResult, TrialResult, read_result
 from holdfast.runs import RESULT, SETTINGS
-from holdfast.settings import Settings
 from holdfast.verdicts import mean_change
 
 LABELS_ALONE = "erm"  # the method that learns from labels and asks no teacher
@@ -17,17 +17,17 @@ LABELS_ALONE = "erm"  # the method that learns from labels and asks no teacher
 SHARED = ("data", "student", "student_weights", "seed", "classes")
 
 
-def what_was_compared(settings: Settings, method: str, trials: Sequence[TrialResult]) -> str:
+def what_was_compared(settings: DistillSettings, trials: Sequence[TrialResult]) -> str:
     """A sentence beside the comparison with the teacher, which saw none of the labels.
 
     A finished run of the same student, data and trials on labels alone (`--method erm`) in a folder
     next to this one stands beside it; without one the sentence says how to get it.
 
-    settings: of the run, as they hold in any folder. method: its name.
+    settings: of the run, as they hold in any folder.
     """
     if all(trial.held_out is None or trial.classifier is None for trial in trials):
         return ""
-    if method == LABELS_ALONE:
+    if settings.method.name == LABELS_ALONE:
         return " It learned from the labels alone; the teacher is zero-shot and saw none of them."
     told = " The teacher is zero-shot and saw none of the labels that the student learned from"
     for folder, other in runs_on_labels(settings):
@@ -60,7 +60,7 @@ def by_domain(trials: Sequence[TrialResult]) -> dict[tuple[int, str], tuple[floa
     }
 
 
-def runs_on_labels(settings: Settings) -> Iterator[tuple[Path, DistillResult]]:
+def runs_on_labels(settings: DistillSettings) -> Iterator[tuple[Path, DistillResult]]:
     """Finished runs on labels alone of the same student and data, next to this run's folder."""
     own = settings.to_json()
     here = Path(own["out"]).absolute()

@@ -12,6 +12,7 @@ import torch
 from scipy.stats import t as student_t
 from torch import Tensor, nn
 
+from holdfast.commands.distill_beside import what_was_compared as what_was_compared
 from holdfast.commands.distill_plan import Trial
 from holdfast.data.domains import Domains
 from holdfast.device import attention

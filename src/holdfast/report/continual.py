@@ -41,7 +41,6 @@ from holdfast.report.steps import (
     step_table,
 )
 from holdfast.results import ContinualResult, StreamNumbers
-from holdfast.verdicts import change_since_learnt
 
 AWARE = "Task-aware accuracy (the task is known at test time)"
 AGNOSTIC = "Task-agnostic accuracy (the task is not known: among the classes of all tasks)"
@@ -152,8 +151,8 @@ class ContinualPage(ReportPage[ContinualResult]):
                 zip(row, values[0], matrix.columns, strict=True)
             ):
                 learnt = values[column + 1][column] if self.learnt_in_turn else None
-                if place > column + 1 and None not in (value, start, learnt) and value < learnt:
-                    start = learnt
+                if value is not None and start is not None and learnt is not None:
+                    start = learnt if place > column + 1 and value < learnt else start
                 framed = self.learnt_in_turn and place > 0 and task == name
                 if value is None or start is None:  # there is nothing to compare with
                     text = DASH if value is None else f"{100 * value:.1f}"
@@ -180,7 +179,7 @@ class ContinualPage(ReportPage[ContinualResult]):
             known = [value for value in values[0] if value is not None]
             start = statistics.mean(known) if len(known) == len(values[0]) else None
             shares = [start, found.transfer, found.transfer_by_stage, found.average, found.last]
-            rows.append(Row(title, [*map(percent, shares), self._forgotten(found, values)]))
+            rows.append(Row(title, [*map(percent, shares), self._forgotten(found)]))
         if not rows:
             return []
         *_, zero, transfer, by_stage, average, last, forget = MEANING
@@ -189,14 +188,12 @@ class ContinualPage(ReportPage[ContinualResult]):
         table = Table("Numbers of the stream", columns, rows, style="scores")
         return [table, *self.incremental(), *self.held_out(), Terms(list(MEANING.items()))]
 
-    def _forgotten(
-        self, found: StreamNumbers, values: Sequence[Sequence[float | None]]
-    ) -> str | Cell:
+    @staticmethod
+    def _forgotten(found: StreamNumbers) -> str | Cell:
         """Forget in points with its interval; what was measurably forgotten is red."""
-        change = change_since_learnt(values[1:], self.result.matrix.images)
-        if change is None:
+        if found.forget_interval is None:
             return points(found.forget)
-        _, low, high = change
+        low, high = found.forget_interval
         style = "loss" if high < 0 else ""
         return Cell(points(found.forget), f"{points(low)} to {points(high)}", style)
 

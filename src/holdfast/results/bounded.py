@@ -26,16 +26,16 @@ def bounded(result: Result) -> tuple[Result, ClassTable | None]:
     table.
     """
     if isinstance(result, TransferResult):
-        scores, table = of_scores(result.scores)
+        scores, table = bound_scores(result.scores)
         samples = {kind: some_of(paths) for kind, paths in result.samples.items()}
         return replace(result, scores=scores, samples=samples), table
     if isinstance(result, Evaluation):
         before = {"zero-shot": result.zero_shot} if result.zero_shot else {}
-        scores, table = of_scores(before | {"classifier": result.scores})
+        scores, table = bound_scores(before | {"classifier": result.scores})
         further = {}
         for name, found in result.further.items():
             old = {"zero-shot": found.zero_shot} if found.zero_shot else {}
-            some, _ = of_scores(old | {"classifier": found.scores})
+            some, _ = bound_scores(old | {"classifier": found.scores})
             zero = some.get("zero-shot")
             further[name] = replace(found, scores=some["classifier"], zero_shot=zero)
         zero = scores.get("zero-shot")
@@ -44,11 +44,11 @@ def bounded(result: Result) -> tuple[Result, ClassTable | None]:
             table,
         )
     if isinstance(result, DistillResult) and len(result.classes) > MOST_LISTED:
-        return of_distillation(result)
+        return bound_distillation(result)
     return result, None
 
 
-def of_scores(scores: Mapping[str, Scores]) -> tuple[dict[str, Scores], ClassTable | None]:
+def bound_scores(scores: Mapping[str, Scores]) -> tuple[dict[str, Scores], ClassTable | None]:
     """Scores of several models on the same classes, all of the same of them."""
     if not scores:
         return {}, None
@@ -112,7 +112,7 @@ def some_of(samples: Mapping[str, Kept]) -> dict[str, Kept]:
     return {name: samples[name] for name in names}
 
 
-def of_distillation(result: DistillResult) -> tuple[DistillResult, ClassTable]:
+def bound_distillation(result: DistillResult) -> tuple[DistillResult, ClassTable]:
     """A distillation with the classes that its students name best and worst, and their table."""
     table: ClassTable = [["seed", "left out", "domain", "model", "class", "right"]]
     shares: dict[str, list[float]] = {}

@@ -174,13 +174,17 @@ class IncrementalNumbers:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamNumbers:
-    """The numbers of a stream (see `holdfast.metrics.stream_metrics`)."""
+    """The numbers of a stream (see `holdfast.metrics.stream_metrics`).
+
+    forget_interval: ends of the 95 % interval of forget.
+    """
 
     transfer: float | None
     transfer_by_stage: float | None
     average: float | None
     last: float | None
     forget: float | None
+    forget_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
