@@ -100,3 +100,13 @@ def test_kills_leave_a_whole_folder_or_one_that_comes_back(tmp_path):
 
 def test_a_folder_that_cannot_be_synced_is_left_alone(tmp_path):
     sync_folder(tmp_path / "none")
+
+
+def test_what_cannot_be_written_is_named_as_the_user_knows_it(tmp_path):
+    with (
+        pytest.raises(HoldfastError, match=rf"^Cannot write {tmp_path}/model/a/b: "),
+        replaced_folder(tmp_path / "model") as new,
+    ):
+        (new / "a").touch()
+        write_sealed(new / "a" / "b", {})
+    assert not list(tmp_path.iterdir())

@@ -60,6 +60,8 @@ def replaced_folder(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]
         if old.exists() and not folder.exists():
             old.replace(folder)
         raise cannot_write(folder, error) from None
+    except HoldfastError as error:  # the user knows the folder by its own name
+        raise type(error)(str(error).replace(str(new), str(folder))) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
         if folder.exists():
