@@ -61,7 +61,9 @@ def replaced_folder(folder: Path, apart: Collection[str] = ()) -> Iterator[Path]
             old.replace(folder)
         raise cannot_write(folder, error) from None
     except HoldfastError as error:  # the user knows the folder by its own name
-        raise type(error)(str(error).replace(str(new), str(folder))) from None
+        if type(error) is not HoldfastError:
+            raise
+        raise HoldfastError(str(error).replace(str(new), str(folder))) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
         if folder.exists():
