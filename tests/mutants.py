@@ -30,6 +30,7 @@ MODULES = {
     "swad": ["tests/test_swad.py"],
     "averaging": ["tests/averaging"],
     "metrics": ["tests/test_metrics.py", "tests/test_metrics_stream.py"],
+    "feature_metrics": ["tests/test_feature_metrics.py"],
     "anchors": ["tests/anchors"],
     "methods": ["tests/methods"],
 }

@@ -6,6 +6,7 @@ import torch
 from tests.tiny import COMMIT
 
 from holdfast.generation import pipeline
+from holdfast.generation.sources import find_pipelines
 from holdfast.generation.weight_files import lacks_weights, only_variant
 from holdfast.settings import ImageSettings
 
@@ -21,7 +22,7 @@ def test_weights_that_are_there_in_half_precision_only(diffusion, tmp_path, part
     assert only_variant(half) == "fp16"
     pictures = []
     for folder in (diffusion, half):
-        [source] = pipeline.find_pipelines(str(folder))
+        [source] = find_pipelines(str(folder))
         with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
             pictures += pipe.draw(["a cat"], [1], ImageSettings(steps=1))
     assert np.array_equal(*pictures)
@@ -31,7 +32,7 @@ def test_a_hub_pipeline_with_half_precision_only(hub, diffusion):
     unet = hub / "models--owner--tiny" / "snapshots" / COMMIT / "unet"
     [weights] = unet.glob("*.safetensors")
     weights.rename(weights.with_suffix(".fp16.safetensors"))
-    [source] = pipeline.find_pipelines("owner/tiny")
+    [source] = find_pipelines("owner/tiny")
     with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
         assert len(pipe.draw(["a cat"], [1], ImageSettings(steps=1))) == 1
 
@@ -52,7 +53,7 @@ def test_half_precision_is_fetched_where_there_is_nothing_else(
         return str(diffusion if variant else bare)
 
     monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
-    [source] = pipeline.find_pipelines("owner/tiny")
+    [source] = find_pipelines("owner/tiny")
     with pipeline.loaded(source, torch.device("cpu"), "fp32") as pipe:
         assert pipe.scheduler == "DDIMScheduler"
     assert asked == [None, "fp16"]

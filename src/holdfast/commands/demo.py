@@ -1,6 +1,7 @@
 """`holdfast demo`: a method of each kind on the embedded world, through its ordinary command.
 
-Learning rates and steps suit its small models, and were chosen on drawings of development teams.
+Learning rates and steps suit its small models; name-only transfer's rate was chosen on drawings of
+development teams, the others were not compared.
 The defaults are for real CLIP checkpoints, which are some hundred times as large.
 """
 
