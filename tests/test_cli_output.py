@@ -96,6 +96,7 @@ def test_a_stream_ends_with_its_matrix_and_numbers(tmp_path, capsys):
     assert f"last {100 * result.task_aware.last:.2f}" in "\n".join(lines)
     assert f"Note: {result.notes[0]}" in lines
     assert f"Models:     {tmp_path / 'tasks'}" in lines
+    assert "(95 % interval -9.30 to 3.40)" in "\n".join(lines)
 
 
 def test_a_task_that_was_added_is_shown_before_and_after(tmp_path, capsys):

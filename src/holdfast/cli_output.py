@@ -125,7 +125,11 @@ def show_stream(settings: of.ContinualRunSettings, found: ContinualResult) -> No
         print(f"{after:{width}} {line}")
     for kind, numbers in (("task-aware", found.task_aware), ("task-agnostic", found.task_agnostic)):
         named = vars(numbers).items()
-        shown = ", ".join(f"{name} {100 * v:.2f}" for name, v in named if v is not None)
+        known = [f"{name} {100 * v:.2f}" for name, v in named if isinstance(v, float)]
+        shown = ", ".join(known)
+        if numbers.forget_interval is not None:
+            low, high = numbers.forget_interval
+            shown += f" (95 % interval {100 * low:.2f} to {100 * high:.2f})"
         if shown:
             print(f"{kind}: {shown}")
     stages = found.class_incremental
