@@ -27,7 +27,8 @@ from holdfast.averaging import (
     WeightTracker,
 )
 from holdfast.errors import HoldfastError
-from holdfast.files import derive_seed, read_lines
+from holdfast.files import derive_seed
+from holdfast.json_lines import read_lines
 from holdfast.methods import Composition, Family, Method, Phase, compose
 from holdfast.methods.base import available
 from holdfast.models.classifier import head_of

@@ -7,6 +7,7 @@ time, and the objective can read and change the gradients in between.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -190,7 +191,7 @@ def fit(
     with progress(label, total, start) as advance, held_signals() as stop:
         over = callback is not None and callback.finished  # before the last start stopped
         source = iter(() if over else batches(start))
-        for step in range(start, total):
+        for step in itertools.count(start):  # until the batches end
             # Randomness is a function of (seed, step), so a resumed run draws the same numbers.
             torch.manual_seed(derive_seed(seed, "step", step))
             rate = learning_rate(step, total, optimisation)

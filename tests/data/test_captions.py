@@ -11,6 +11,8 @@ from holdfast.data.folders import fingerprint
 from holdfast.data.layouts import has_labels, look
 from holdfast.data.streams import open_task
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.files import write_sealed
+from holdfast.json_lines import append_lines
 
 
 def paint(path, seed=0):
@@ -114,15 +116,17 @@ def test_the_prompts_of_generated_images_are_their_captions(tmp_path):
     (folder / "cat").mkdir(parents=True)
     (folder / "dog").mkdir()
     (folder / "classes.json").write_text('{"cat": "cat", "dog": "dog"}')
-    (tmp_path / "generation.json").write_text('{"counts": [1, 1]}')
+    write_sealed(
+        tmp_path / "generation.json", {"counts": [1, 1], "classes": {"cat": "cat", "dog": "dog"}}
+    )
     record = dict.fromkeys(("scheduler", "generator", "revision", "precision", "sha256"), "x")
     record |= dict.fromkeys(("index", "seed", "attempt", "steps", "width", "height"), 0)
     lines = []
     for name in ("dog", "cat"):
         path = paint(folder / name / "00000.png")
         mine = {"class_id": name, "name": name, "prompt": f"a {name}.", "guidance": 1.0}
-        lines.append(json.dumps(record | mine))
+        lines.append(record | mine)
         assert path.is_file()
-    (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
+    append_lines(tmp_path / "manifest.jsonl", lines)
     pairs = [(folder / name / "00000.png", f"a {name}.") for name in ("cat", "dog")]
     assert read_pairs(tmp_path) == pairs

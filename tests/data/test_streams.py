@@ -82,7 +82,7 @@ def test_json_and_a_bare_list_are_streams_too(task):
         ("- pets\n- folder: pets", "two tasks called 'pets'"),
         ("- {folder: pets, learning_rat: 1}", r"no setting 'learning_rat' \(did you mean learn"),
         ("- {folder: pets, learning_rate: fast}", "learning_rate is 'fast'; it must be a number"),
-        ("- {folder: pets, learning_rate: -1}", "learning_rate is -1.0; it must be at least 0"),
+        ("- {folder: pets, learning_rate: -1}", "learning_rate is -1.0; it must be from 0 to 10"),
         ("- {folder: pets, steps: 1.5}", "steps is '1.5'; it must be a whole number"),
         ("- {folder: pets, negatives: some}", "negatives is 'some'; it must be one of task, batch"),
         ("- {folder: pets, templates: a photo}", "The template 'a photo' must hold {} once"),

@@ -4,9 +4,9 @@ from tests.methods.small import TEXT, small_batch, small_learner, terms_of
 from tests.worlds import changed, domain_tree, small_experiment, train, weights_of
 from torch.nn import functional as F
 
-from holdfast.experiment import TrainingRun
 from holdfast.methods import Family, Method, compose
 from holdfast.methods.one_stage import OneStage
+from holdfast.training_run import TrainingRun
 
 
 def test_the_objective_is_that_of_vl2v():

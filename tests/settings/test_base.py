@@ -126,7 +126,7 @@ def test_wrong_settings_are_one_sentence(values, sentence):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: settings.TrainSettings(learning_rate=-1), "learning_rate is -1.* at least 0"),
+        (lambda: settings.TrainSettings(learning_rate=-1), "learning_rate is -1.* from 0 to 10"),
         (lambda: settings.TrainSettings(label_smoothing=2), "from 0 to 0.99"),
         (lambda: settings.TrainSettings(precision="fp8"), "one of auto, fp32, bf16"),
         (lambda: settings.TrainSettings(clip_norm=float("nan")), "clip_norm is nan; .* a number"),

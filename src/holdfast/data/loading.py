@@ -179,7 +179,8 @@ def _next(source: Any, watch: _Watch) -> Any:
         return next(source)
     except (RuntimeError, OSError, EOFError) as error:
         if not isinstance(error, RuntimeError):  # a worker went while it handed something over
-            time.sleep(LOOK)
+            with suppress(RuntimeError):  # or it is noticed meanwhile
+                time.sleep(LOOK)
         if watch.hung:
             raise HoldfastError(
                 f"A process that decodes images has said nothing for {SILENCE:g} s; {REMEDY}."
