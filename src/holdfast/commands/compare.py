@@ -157,7 +157,7 @@ def of_stream(result: ContinualResult) -> Iterator[Measure]:
     """Of a stream of tasks."""
     for kind in ("task_aware", "task_agnostic"):
         for name, value in vars(getattr(result, kind)).items():
-            if value is not None:
+            if isinstance(value, float):  # and no interval
                 yield f"{kind.replace('_', '-')}: {name}", value, "share"
     for name in ("average", "last"):
         value = getattr(result.class_incremental, name)
