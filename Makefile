@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PACKAGE ?= iconify-json-2.2.535.tgz
 
-.PHONY: demo demo-distill demo-continual test check mutants architecture pocket evidence-transfer evidence-distill evidence-continual clean
+.PHONY: demo demo-distill demo-continual test check faults mutants architecture pocket evidence-transfer evidence-distill evidence-continual clean
 
 demo: $(INSTALLED)  ## from class names to a verdict on drawings by unseen teams, on the embedded world
 	$(BIN)/holdfast demo
@@ -22,6 +22,9 @@ check: $(INSTALLED)  ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typed_use.py
+
+faults: $(INSTALLED)  ## kill, cut, fill and spoil for real, and write docs/reliability.md; CASES="2 5" for some
+	$(BIN)/python -W ignore -m tests.faults $(CASES)
 
 mutants: $(INSTALLED)  ## change the code a little in many places and see what the tests notice
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,mutants]'

@@ -198,6 +198,21 @@ def test_of_a_step_that_is_recorded_twice_the_later_line_counts(tmp_path):
     assert [point.losses["a"] for point in stage.curve()] == [1.0, 4.0, 3.0]
 
 
+@pytest.mark.parametrize("at", ["run", "checkpoint"])
+@pytest.mark.parametrize(("keep", "gone"), [(0, STEPS), (2, STEPS - 2), (None, 0)])
+def test_records_that_are_gone_are_named(at, keep, gone, tmp_path, caplog):
+    train(tmp_path, stop_at=STEPS - 1 if at == "checkpoint" else None)
+    records = Stage(tmp_path, "train").records
+    lines = records.read_text().splitlines(keepends=True)
+    records.write_text("".join(lines[:keep]))
+    _, stage = train(tmp_path)
+    if at == "checkpoint" and gone:
+        gone = len(lines) - keep  # later steps are done again
+    assert len(stage.curve()) == STEPS - gone
+    said = f"{records} is damaged: {gone} of {STEPS} steps are gone"
+    assert (said in caplog.text) == bool(gone)
+
+
 def test_a_long_curve_is_thinned_out_evenly_and_ends_with_the_last_step(tmp_path):
     stage = Stage(tmp_path, "train")
     for step in range(1000):

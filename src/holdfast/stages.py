@@ -51,6 +51,7 @@ class Stage:
         self._saved = self._begun = time.monotonic()
         self._earlier_seconds = 0.0
         self._cost = 0.0  # seconds of the last checkpoint
+        self._steps = 0  # that the records should have
 
     @property
     def weights(self) -> Path:
@@ -101,7 +102,7 @@ class Stage:
         except DamagedFile as error:
             raise HoldfastError(f"{error} Delete it to train again.") from None
         load_some(module, kept)
-        self.about = about
+        self.about, self._steps = about, int(about.get("steps", 0))
         self._remove_checkpoints()
         return True
 
@@ -159,7 +160,8 @@ class Stage:
             if callback is not None:
                 callback.restore(followed, about["callback"])
             self._earlier_seconds = float(about["seconds"])
-            return int(about["step"])
+            self._steps = int(about["step"])
+            return self._steps
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise HoldfastError(
                 f"The checkpoint {path} does not fit this model ({error}); delete it to start over."
@@ -168,6 +170,7 @@ class Stage:
     def record(self, line: dict[str, Any]) -> None:
         """Take a line in; it is written with the next checkpoint."""
         self._lines.append(line)
+        self._steps = max(self._steps, line["step"] + 1)
 
     def is_due(self) -> bool:
         """Whether it is time for a checkpoint: they take at most STALL of the time.
@@ -217,7 +220,7 @@ class Stage:
 
     def finish(self, module: nn.Module, about: Mapping[str, Any]) -> None:
         """Keep the module's weights that learn, and its buffers, as the training's result."""
-        self.about = {**about, "seconds": round(self.seconds, 3)}
+        self.about = {**about, "seconds": round(self.seconds, 3), "steps": self._steps}
         fixed = {name for name, p in module.named_parameters() if not p.requires_grad}
         kept = {name: t for name, t in module.state_dict().items() if name not in fixed}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -247,10 +250,18 @@ class Stage:
     def curve(self) -> list[TrainingStep]:
         """Recorded steps, evenly spaced, the last among them.
 
-        Of a step that a resumed run repeated, the later line counts.
+        Of a step that a resumed run repeated, the later line counts. Lines that are gone or damaged
+        are left out, with a warning.
         """
         lines = read_lines(self.records, leave_out=True)
         known = [r for _, r in sorted({int(r["step"]): r for r in lines if "step" in r}.items())]
+        if len(known) < self._steps:
+            logger.warning(
+                "%s is damaged: %d of %d steps are gone, and the curve of the training lacks them.",
+                self.records,
+                self._steps - len(known),
+                self._steps,
+            )
         every = max(1, -(-len(known) // CURVE_POINTS))
         return [TrainingStep(**line) for line in known[::-every][::-1]]
 
