@@ -51,6 +51,8 @@ class Count:
             self.ways["refused with its folder named"] += 1
         elif ended.is_one_sentence and named:
             self.ways["refused by name"] += 1
+        elif ended.code == 0 and named and differs == ["training"]:
+            self.ways["named, and left out of the curve"] += 1
         elif ended.code == 0 and not differs:
             self.ways["named, and gone on" if named else "the same result without it"] += 1
         else:

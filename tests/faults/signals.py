@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,14 +20,16 @@ def stopped(what: str, command: list[str], number: int, ready) -> float:
 
     ready: of what it printed so far.
     """
-    process = subprocess.Popen(
-        [*PYTHON, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
+    with tempfile.TemporaryFile("w+") as printed:
+        return stopped_while_printing(printed, what, command, number, ready)
+
+
+def stopped_while_printing(printed, what, command, number, ready) -> float:
+    """As `stopped`; printed: the file that the command writes to."""
+    process = subprocess.Popen([*PYTHON, *command], stdout=printed, stderr=subprocess.STDOUT)
     begun, text = time.monotonic(), ""
     while not ready(text):
-        text += process.stdout.read() or ""
+        text = read(printed)
         require(process.poll() is None, f"{what} ended by itself: {text[-400:]}")
         require(time.monotonic() - begun < 60, f"{what} did not get there: {text[-400:]}")
         time.sleep(0.005)
@@ -38,11 +41,16 @@ def stopped(what: str, command: list[str], number: int, ready) -> float:
         process.kill()
         raise AssertionError(f"{what} was there after {LIMIT:.0f} s") from None
     seconds = time.monotonic() - asked
-    text += process.stdout.read() or ""
+    text = read(printed)
     expected = 143 if number == signal.SIGTERM else 130
     require(code == expected, f"{what}: exit {code} and not {expected}: {text[-400:]}")
     require("Traceback" not in text, f"{what}: {text[-600:]}")
     return seconds
+
+
+def read(printed) -> str:
+    """What a process has printed into a file; the place where it writes stays."""
+    return os.pread(printed.fileno(), 2**24, 0).decode(errors="replace")
 
 
 @case(
