@@ -33,14 +33,15 @@ def run(number: int) -> page.Found:
 def main(numbers: list[str]) -> int:
     """Run the cases, two at a time; print a line for each, write the page; 1 if one failed."""
     chosen = [int(each) for each in numbers] or sorted(CASES)
-    found = page.read()
+    found: dict[int, page.Found] = {}
     with ProcessPoolExecutor(2, get_context("fork")) as pool:
         running = {pool.submit(run, number): number for number in chosen}
         for done in as_completed(running):
             number = running[done]
             found[number] = done.result()
             print(f"case {number:2}  {found[number].figure}  {found[number].result}", flush=True)
-            page.write(CASES, found)  # what was found before this is stopped stays
+            # At once, in case this is stopped, and beside what another run has written meanwhile.
+            page.write(CASES, page.read() | found)
     return int(any(found[number].result != "ok" for number in chosen))
 
 
